@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-EXTRAS = "test,lint,postgres,redis"
+EXTRAS = "test,lint,postgres,redis,prometheus"
 MINIMUM = (3, 11)
 
 

@@ -1,0 +1,1 @@
+"""Doors: entries for INSTALLED_APPS."""

@@ -1,0 +1,1 @@
+"""RUN: the engine and the Django app around it. Reads only `django.conf.settings`."""

@@ -1,0 +1,5 @@
+"""The app behind this door."""
+
+from django_cfg.tasks.apps import TasksConfig
+
+__all__ = ["TasksConfig"]

@@ -1,0 +1,1 @@
+"""Brokers: one contract, one implementation a store. Callers ask flags, never classes."""

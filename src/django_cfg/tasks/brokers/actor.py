@@ -1,0 +1,80 @@
+"""Actors as our brokers know them: with `asend`, and with options that are checked where they are written."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, ParamSpec, TypeVar, cast
+
+from asgiref.sync import sync_to_async
+from dramatiq import Actor, Message
+
+from django_cfg.errors import AsyncSendError
+from django_cfg.tasks.brokers import options
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class EngineActor(Actor[P, R]):
+    """A Dramatiq actor whose sends are validated and that can be sent from async code."""
+
+    def message_with_options(
+        self, *, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None, **given: Any
+    ) -> Message[R]:
+        """Build a message.
+
+        Raises:
+            InvalidTaskOption: an unknown option (with the nearest known name), a wrong type or range.
+        """
+        options.check_send(self.actor_name, given, cast("Any", self.broker).known_options)
+        return super().message_with_options(args=args, kwargs=kwargs, **given)
+
+    def send_with_options(
+        self,
+        *,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+        delay: Any = None,
+        **given: Any,
+    ) -> Message[R]:
+        """Send a message with options.
+
+        Parameters:
+            delay: milliseconds, a timedelta, or an aware datetime.
+
+        Raises:
+            AsyncSendError: called in async code on a broker that blocks; use `await ....asend_with_options()`.
+        """
+        self._refuse_in_async_code()
+        message = self.message_with_options(args=args, kwargs=kwargs, **given)
+        return cast("Message[R]", self.broker.enqueue(message, delay=delay))
+
+    async def asend(self, *args: P.args, **kwargs: P.kwargs) -> Message[R]:
+        """Send from async code without blocking the event loop."""
+        return await self.asend_with_options(args=args, kwargs=dict(kwargs))
+
+    async def asend_with_options(self, **given: Any) -> Message[R]:
+        """`send_with_options` from async code."""
+        return await sync_to_async(self.send_with_options)(**given)
+
+    def _refuse_in_async_code(self) -> None:
+        if getattr(self.broker, "supports_async_send", True):
+            return
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return
+        raise AsyncSendError(
+            f"{self.actor_name}.send() would block the event loop (the broker is a database); "
+            f"write `await {self.actor_name}.asend(...)`"
+        )
+
+
+def adopt(actor: Actor[Any, Any]) -> None:
+    """Make an actor of `@dramatiq.actor` one of ours.
+
+    The decorator has no hook for a default actor class, so the instance changes its class when it is
+    declared on our broker. Actors with a class of their own are left alone.
+    """
+    if type(actor) is Actor:
+        actor.__class__ = EngineActor

@@ -1,0 +1,351 @@
+"""What all our brokers share: hook dispatch, validation, and the collector around a task's end."""
+
+from __future__ import annotations
+
+import threading
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from dramatiq import Actor, Broker, Message
+from dramatiq.errors import QueueJoinTimeout
+from dramatiq.middleware import Middleware, MiddlewareError
+
+from django_cfg.errors import BrokerError, TasksDisabled
+from django_cfg.tasks.brokers import codec, options
+from django_cfg.tasks.brokers.actor import adopt
+from django_cfg.tasks.brokers.collector import Collector
+from django_cfg.tasks.brokers.contract import (
+    Answer,
+    Claim,
+    DeadFilter,
+    DeadLetterInfo,
+    FollowUp,
+    Outcome,
+    ProcessIdentity,
+    QueueStats,
+    ResultEntry,
+    Session,
+    Waiter,
+    Want,
+)
+from django_cfg.tasks.conf import TaskSettings
+
+#: While these hooks run, what they enqueue becomes part of the outcome.
+COLLECTED = frozenset({"process_message", "skip_message", "ack", "nack"})
+Hook = Callable[..., Any]
+
+
+class EngineBroker(Broker):
+    """A Dramatiq broker that keeps the promise: accepted means it runs or stands among the dead letters.
+
+    Attributes:
+        is_transactional: enqueue takes part in the caller's database transaction.
+        supports_async_send: `.send()` may be called in async code.
+        supports_peek, supports_priority, supports_cancel, supports_pause: what operators can do here.
+    """
+
+    is_transactional = False
+    supports_async_send = True
+    supports_peek = True
+    supports_priority = True
+    supports_cancel = True
+    supports_pause = True
+
+    def __init__(self, settings: TaskSettings, middleware: list[Middleware]) -> None:
+        self.settings = settings
+        self._local = threading.local()
+        self._hooks: dict[str, list[tuple[Middleware, Hook]]] = {}
+        self._known_options: frozenset[str] = frozenset()
+        super().__init__(middleware=middleware)
+        self.actor_options |= {"max_deliveries"}
+
+    # -- the contract, one store each ------------------------------------------------------------------
+
+    @abstractmethod
+    def store(self, batch: Sequence[FollowUp]) -> None:
+        """Store messages; when this returns they are accepted. An id that still lives is left alone."""
+
+    @abstractmethod
+    def open_session(self, identity: ProcessIdentity) -> Session:
+        """Begin to hold claims."""
+
+    @abstractmethod
+    def close_session(self, session: Session) -> None:
+        """Give back, uncounted, whatever the session still holds."""
+
+    @abstractmethod
+    def exchange(self, session: Session, seq: int, outcomes: Sequence[Outcome], want: Want) -> Answer:
+        """Settle outcomes and claim new messages in one atomic step. `seq` repeats give the stored answer.
+
+        Raises:
+            SessionLost: the lease ended and the claims went elsewhere.
+            BrokerUnreachable: no answer; repeat the same call.
+        """
+
+    @abstractmethod
+    def renew(self, session: Session) -> frozenset[str]:
+        """Extend the lease; returns the ids that the broker thinks this session holds.
+
+        Raises:
+            SessionLost: as in `exchange`.
+        """
+
+    @abstractmethod
+    def release(self, session: Session, message_ids: Iterable[str]) -> None:
+        """Give claims back to their old position, uncounted."""
+
+    @abstractmethod
+    def sweep(self, identity: ProcessIdentity) -> int:
+        """Take the claims of dead sessions away and promote what is due; returns the number taken."""
+
+    @abstractmethod
+    def waiter(self) -> Waiter:
+        """A waiter for one exchange thread."""
+
+    @abstractmethod
+    def queue_stats(self) -> list[QueueStats]:
+        """Every declared queue and every queue that holds anything, by name."""
+
+    @abstractmethod
+    def peek(self, queue: str, limit: int = 20) -> list[Message[Any]]:
+        """The messages that would run next, without claiming them."""
+
+    @abstractmethod
+    def dead_letters(self, only: DeadFilter, limit: int = 100) -> list[DeadLetterInfo]:
+        """Dead letters, newest first."""
+
+    @abstractmethod
+    def retry_dead(self, only: DeadFilter) -> int:
+        """Move dead letters back to their queues with a fresh attempt count; returns how many."""
+
+    @abstractmethod
+    def clear_dead(self, only: DeadFilter) -> int:
+        """Delete dead letters; returns how many."""
+
+    @abstractmethod
+    def cancel(self, message_id: str) -> bool:
+        """Take a waiting message away; False if it is unknown or already runs."""
+
+    @abstractmethod
+    def pause(self, queue: str) -> None:
+        """Claim nothing more from this queue until `resume`."""
+
+    @abstractmethod
+    def resume(self, queue: str) -> None:
+        """End a pause."""
+
+    @abstractmethod
+    def store_result(self, message_id: str, entry: ResultEntry) -> None:
+        """Keep a result that does not travel with an outcome."""
+
+    @abstractmethod
+    def load_result(self, message_id: str) -> tuple[bool, Any]:
+        """(True, value in wire form) or (False, None)."""
+
+    @abstractmethod
+    def holds(self, message_id: str) -> bool:
+        """Whether the message still waits or runs."""
+
+    # -- declaring -------------------------------------------------------------------------------------
+
+    def declare_queue(self, queue_name: str) -> None:
+        if queue_name not in self.queues:
+            self.emit_before("declare_queue", queue_name)
+            self.queues[queue_name] = None
+            self.emit_after("declare_queue", queue_name)
+
+    def declare_actor(self, actor: Actor[Any, Any]) -> None:
+        options.check_task(actor.actor_name, actor.options, actor.priority)
+        adopt(actor)
+        super().declare_actor(actor)
+
+    def add_middleware(self, middleware: Middleware, **where: Any) -> None:
+        super().add_middleware(middleware, **where)
+        self._hooks.clear()
+        self._known_options = frozenset(self.actor_options | {"max_deliveries"})
+
+    def forget_hooks(self) -> None:
+        """The middleware list was changed from outside."""
+        self._hooks.clear()
+
+    @property
+    def known_options(self) -> frozenset[str]:
+        """Names that a task or a send may carry."""
+        return self._known_options
+
+    # -- hooks -----------------------------------------------------------------------------------------
+
+    def emit_before(self, signal: str, *args: Any, **kwargs: Any) -> None:
+        opened = self._open(signal)
+        try:
+            for middleware, hook in self._hooks_of("before_" + signal):
+                self._enter(opened, middleware)
+                try:
+                    hook(self, *args, **kwargs)
+                except MiddlewareError:
+                    raise
+                except Exception:
+                    self.logger.critical("Hook before_%s of %r failed.", signal, middleware, exc_info=True)
+        finally:
+            self._close(opened)
+
+    def emit_after(self, signal: str, *args: Any, **kwargs: Any) -> None:
+        opened = self._open(signal)
+        try:
+            for middleware, hook in reversed(self._hooks_of("after_" + signal)):
+                self._enter(opened, middleware)
+                try:
+                    hook(self, *args, **kwargs)
+                except Exception as error:
+                    self.logger.critical("Hook after_%s of %r failed.", signal, middleware, exc_info=True)
+                    if opened is not None:
+                        opened.hook_errors.append(error)
+        finally:
+            self._close(opened)
+
+    def _hooks_of(self, name: str) -> list[tuple[Middleware, Hook]]:
+        """The middleware that really have this hook: calling empty ones costs more than the tasks do."""
+        found = self._hooks.get(name)
+        if found is None:
+            stock = getattr(Middleware, name, None)
+            found = self._hooks[name] = [
+                (m, getattr(m, name)) for m in self.middleware if getattr(type(m), name, None) is not stock
+            ]
+        return found
+
+    def _open(self, signal: str) -> Collector | None:
+        collector: Collector | None = getattr(self._local, "collector", None)
+        if collector is None or signal not in COLLECTED:
+            return None
+        collector.is_open = True
+        return collector
+
+    @staticmethod
+    def _enter(opened: Collector | None, middleware: Middleware) -> None:
+        if opened is not None:
+            opened.hook = type(middleware).__name__
+
+    @staticmethod
+    def _close(opened: Collector | None) -> None:
+        if opened is not None:
+            opened.is_open = False
+
+    # -- the end of a task -----------------------------------------------------------------------------
+
+    def begin(self, claim: Claim) -> Collector:
+        """Start to collect for this thread's task."""
+        collector = Collector(claim, self.settings.max_retries)
+        self._local.collector = collector
+        return collector
+
+    def end(self) -> None:
+        """This thread's task is over."""
+        self._local.collector = None
+
+    def collecting(self) -> Collector | None:
+        """The collector of this thread while its hooks run, else None."""
+        collector: Collector | None = getattr(self._local, "collector", None)
+        return collector if collector is not None and collector.is_open else None
+
+    # -- enqueue ---------------------------------------------------------------------------------------
+
+    def enqueue(self, message: Message[Any], *, delay: Any = None) -> Message[Any]:
+        """Accept a message; when this returns it is stored (or, inside `atomic()`, part of that transaction).
+
+        Parameters:
+            delay: milliseconds, a timedelta or an aware datetime; None runs it as soon as possible.
+
+        Raises:
+            TasksDisabled: `TaskConfig(enabled=False)`.
+            NotSerializable, PayloadTooLarge, InvalidTaskOption: the message cannot be stored.
+            EnqueueUnknown, BrokerUnreachable: the store did not answer.
+        """
+        span = options.delay_ms(message.actor_name, delay)
+        collector = self.collecting()
+        if collector is not None:
+            self.emit_before("enqueue", message, span)
+            collected = collector.enqueue(message, span)
+            self.emit_after("enqueue", collected, span)
+            return collected
+        self._refuse_if_disabled()
+        self.emit_before("enqueue", message, span)
+        self.store([FollowUp(message, span or 0)])
+        self._mark_accepted(message)
+        self.emit_after("enqueue", message, span)
+        return message
+
+    def enqueue_many(self, messages: Iterable[Message[Any]], *, delay: Any = None) -> list[Message[Any]]:
+        """Accept many messages in one step: all of them or, on an error, none."""
+        self._refuse_if_disabled()
+        batch = [FollowUp(m, options.delay_ms(m.actor_name, delay) or 0) for m in messages]
+        for item in batch:
+            self.emit_before("enqueue", item.message, item.delay_ms)
+        self.store(batch)
+        for item in batch:
+            self._mark_accepted(item.message)
+            self.emit_after("enqueue", item.message, item.delay_ms)
+        return [item.message for item in batch]
+
+    def _mark_accepted(self, message: Message[Any]) -> None:
+        # Messages are frozen; the mark is no field of theirs and never travels.
+        object.__setattr__(message, "_accepted_by", self)
+
+    def accepted_here(self, message: Message[Any]) -> bool:
+        """Whether this process saw this broker accept the message."""
+        return getattr(message, "_accepted_by", None) is self
+
+    def encode(self, message: Message[Any]) -> str:
+        """The text to store for a message that comes from outside; the payload limit applies."""
+        return codec.encode(message, limit=self.settings.max_payload_bytes)
+
+    def priority_of(self, task: str) -> int:
+        """Lower runs first, as in Dramatiq; an unknown task is in the middle."""
+        actor = self.actors.get(task)
+        return actor.priority if actor is not None else 0
+
+    def limits_of(self, task: str) -> dict[str, Any]:
+        """The ceilings for options inside a received message: what the task, else the configuration, says."""
+        actor = self.actors.get(task)
+        own = actor.options if actor is not None else {}
+        return {name: own.get(name, getattr(self.settings, name)) for name in options.LIMITS}
+
+    def max_deliveries_of(self, task: str) -> int:
+        actor = self.actors.get(task)
+        own = actor.options.get("max_deliveries") if actor is not None else None
+        return own if own is not None else self.settings.max_deliveries
+
+    def _refuse_if_disabled(self) -> None:
+        if not self.settings.enabled:
+            raise TasksDisabled("tasks are switched off by TaskConfig(enabled=False); nothing was enqueued")
+
+    # -- stock entries that do not apply ---------------------------------------------------------------
+
+    def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 30000) -> Any:
+        """Not available: a stock `dramatiq` worker would bypass leases and delivery counters."""
+        raise BrokerError("this broker is served by `python manage.py rundramatiq`, not by the `dramatiq` command")
+
+    def join(self, queue_name: str, *, timeout: int | None = None) -> None:
+        """Wait until nothing of the queue waits or runs; for tests. `timeout` in milliseconds.
+
+        Raises:
+            QueueJoinTimeout: it took longer.
+        """
+        waiter = self.waiter()
+        try:
+            self._join(queue_name, timeout, waiter)
+        finally:
+            waiter.close()
+
+    def _join(self, queue_name: str, timeout: int | None, waiter: Waiter) -> None:
+        step_s, waited_ms = 0.02, 0.0
+        while self._is_busy(queue_name):
+            if timeout is not None and waited_ms >= timeout:
+                raise QueueJoinTimeout(f"queue {queue_name} is not empty after {timeout} ms")
+            threading.Event().wait(step_s)
+            waited_ms += step_s * 1000
+
+    def _is_busy(self, queue_name: str) -> bool:
+        return any(
+            s.pending + s.scheduled + s.running + s.retrying > 0 for s in self.queue_stats() if s.queue == queue_name
+        )

@@ -1,0 +1,205 @@
+"""What every broker promises, as types. `django_cfg.testing.contracts` is the suite that checks it.
+
+A worker process opens a *session* and exchanges over it: outcomes of finished claims go out, new claims come
+back, in one round trip. Every exchange carries a sequence number; repeating one gives the stored answer, so a
+lost reply neither loses nor repeats anything. Every claim carries a fence; an outcome with an old fence is
+refused. Sessions live as long as their lease is renewed; a session whose process is gone is swept and its
+messages run elsewhere.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from dramatiq import Message
+from dramatiq.broker import MessageProxy
+
+from django_cfg.tasks.lifecycle import Kind
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A worker's hold on one message.
+
+    Attributes:
+        fence: grows with every claim of the message; an outcome must name the newest.
+        deliveries: runs of this message that ended with the death of their process.
+        generation: distinguishes lives of one id (a retried dead letter starts a new one).
+        waited_ms: from the moment it could have run to the moment of the claim, by the broker's clock.
+        age_ms: from the moment it was accepted to the moment of the claim, by the broker's clock.
+        received_at: this process's monotonic clock when the claim arrived, in seconds.
+    """
+
+    message: Message[Any]
+    fence: int
+    deliveries: int
+    generation: int
+    priority: int
+    enqueued_at_ms: int
+    waited_ms: float
+    age_ms: float = 0.0
+    received_at: float = field(default_factory=time.monotonic)
+
+    @property
+    def message_id(self) -> str:
+        return self.message.message_id
+
+    @property
+    def is_suspect(self) -> bool:
+        """An earlier run ended with the death of its process; one suspect at a time runs in a process."""
+        return self.deliveries > 0
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why an attempt failed, as text: exception objects never travel."""
+
+    type: str
+    text: str
+    traceback: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FollowUp:
+    """A message that an outcome brings into the world: a callback, the next step of a pipeline."""
+
+    message: Message[Any]
+    delay_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ResultEntry:
+    """A value to keep for `ttl_ms`; already in Dramatiq's wire form (`wrap_result`, `wrap_exception`)."""
+
+    value: Any
+    ttl_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How one claim ended, with everything that must be stored in the same step that releases the message."""
+
+    claim: Claim
+    kind: Kind
+    message: Message[Any]
+    delay_ms: int = 0
+    follow_ups: tuple[FollowUp, ...] = ()
+    result: ResultEntry | None = None
+    failure: Failure | None = None
+    reason: str = ""
+    wait_ms: float = 0.0
+    run_ms: float = 0.0
+    started: bool = True
+    retries_before: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Want:
+    """How many claims a worker can take, from which queues, and whether one of them may be a suspect."""
+
+    count: int
+    queues: tuple[str, ...]
+    suspect: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What an exchange brings back.
+
+    Attributes:
+        refused: ids whose outcome came with an old fence: somebody else has, or had, the message.
+        revoked: claimed ids that an operator cancelled; not yet started ones are to be dropped.
+        paused: queues from which nothing is claimed now.
+        next_due_ms: until the next delayed message of the wanted queues is due; None if there is none.
+    """
+
+    claims: tuple[Claim, ...] = ()
+    refused: frozenset[str] = frozenset()
+    revoked: frozenset[str] = frozenset()
+    paused: frozenset[str] = frozenset()
+    next_due_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessIdentity:
+    """Which process on which host holds a session. `process_started` tells a reused pid apart."""
+
+    host_id: str
+    host: str
+    pid: int
+    process_started: str
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """An open session. `lease_ms` is how long it lives without a renewal."""
+
+    id: int
+    lease_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class QueueStats:
+    """One queue at this moment."""
+
+    queue: str
+    pending: int = 0
+    scheduled: int = 0
+    running: int = 0
+    retrying: int = 0
+    dead: int = 0
+    oldest_pending_age_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetterInfo:
+    """A dead letter as an operator sees it."""
+
+    message_id: str
+    task: str
+    queue: str
+    reason: str
+    error: str
+    attempts: int
+    message: Message[Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DeadFilter:
+    """Which dead letters an action means; everything that is given must match.
+
+    Raises:
+        ValueError: nothing is given and `everything` is not set, so that nobody empties a broker by accident.
+    """
+
+    queue: str | None = None
+    task: str | None = None
+    message_ids: tuple[str, ...] = field(default=())
+    everything: bool = False
+
+    def __post_init__(self) -> None:
+        if not (self.queue or self.task or self.message_ids or self.everything):
+            raise ValueError("name a queue, a task or message ids, or say everything=True")
+
+
+class Waiter(Protocol):
+    """Lets an idle worker sleep until there is work, without polling through a backoff."""
+
+    def wait(self, queues: tuple[str, ...], timeout_s: float) -> None:
+        """Return when one of the queues may have work, `wake()` was called, or the time is over."""
+
+    def wake(self) -> None:
+        """End the current or the next `wait` at once; may be called from any thread."""
+
+    def close(self) -> None:
+        """Give back connections and descriptors."""
+
+
+class ClaimedMessage(MessageProxy):
+    """The message of a claim on its way through a worker's middleware."""
+
+    def __init__(self, claim: Claim) -> None:
+        super().__init__(claim.message)
+        self.claim = claim

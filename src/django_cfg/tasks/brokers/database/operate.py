@@ -1,0 +1,130 @@
+"""What operators ask and do, on tables: counts by index, dead letters, retry, clear, cancel, pause."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from django.db import transaction
+from django.db.models import Count, Min, QuerySet
+from dramatiq import Message
+
+from django_cfg.tasks.brokers import codec
+from django_cfg.tasks.brokers.collector import fresh
+from django_cfg.tasks.brokers.contract import DeadFilter, DeadLetterInfo, FollowUp, QueueStats
+from django_cfg.tasks.models import DeadLetter, PausedQueue, QueueMessage, TaskResult
+from django_cfg.tasks.models.queue_message import MessageState
+
+if TYPE_CHECKING:
+    from django_cfg.tasks.brokers.base import EngineBroker
+
+CHUNK = 500
+
+
+def queue_stats(alias: str, declared: Iterable[str], now_ms: int) -> list[QueueStats]:
+    """One entry a queue, by name. Three grouped counts over indexes, no whole-table read."""
+    counts: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    oldest: dict[str, int] = {}
+    for name in declared:
+        counts[name]["pending"] += 0
+    live = QueueMessage.objects.using(alias).values("queue", "state", "is_retry").order_by()
+    for row in live.annotate(n=Count("id"), oldest=Min("due_at")):
+        word = _word(row["state"], row["is_retry"])
+        counts[row["queue"]][word] += row["n"]
+        if word == "pending":
+            oldest[row["queue"]] = min(row["oldest"], oldest.get(row["queue"], row["oldest"]))
+    for dead in DeadLetter.objects.using(alias).values("queue").order_by().annotate(n=Count("id")):
+        counts[dead["queue"]]["dead"] += dead["n"]
+    return [
+        QueueStats(queue=name, **found, oldest_pending_age_s=_age_s(oldest.get(name), now_ms))
+        for name, found in sorted(counts.items())
+    ]
+
+
+def _word(state: int, is_retry: bool) -> str:
+    if state == MessageState.SCHEDULED:
+        return "retrying" if is_retry else "scheduled"
+    return "running" if state == MessageState.CLAIMED else "pending"
+
+
+def _age_s(since_ms: int | None, now_ms: int) -> float | None:
+    return None if since_ms is None else max(0, now_ms - since_ms) / 1000
+
+
+def peek(alias: str, queue: str, limit: int) -> list[Message[Any]]:
+    waiting = QueueMessage.objects.using(alias).filter(
+        queue=queue, state__in=(MessageState.READY, MessageState.SUSPECT)
+    )
+    return [codec.decode(m.body) for m in waiting.order_by("priority", "id")[:limit]]
+
+
+def matching(alias: str, only: DeadFilter) -> QuerySet[DeadLetter]:
+    found = DeadLetter.objects.using(alias).all()
+    if only.queue is not None:
+        found = found.filter(queue=only.queue)
+    if only.task is not None:
+        found = found.filter(task=only.task)
+    if only.message_ids:
+        found = found.filter(message_id__in=only.message_ids)
+    return found
+
+
+def dead_letters(alias: str, only: DeadFilter, limit: int) -> list[DeadLetterInfo]:
+    return [_info(letter) for letter in matching(alias, only).order_by("-id")[:limit]]
+
+
+def _info(letter: DeadLetter) -> DeadLetterInfo:
+    try:
+        message = codec.decode(letter.body)
+    except ValueError:
+        message = None
+    errors = message.options.get("errors", []) if message is not None else []
+    return DeadLetterInfo(
+        message_id=letter.message_id,
+        task=letter.task,
+        queue=letter.queue,
+        reason=letter.reason,
+        error=letter.error,
+        attempts=max(len(errors), letter.deliveries),
+        message=message,
+    )
+
+
+def retry_dead(broker: EngineBroker, alias: str, only: DeadFilter) -> int:
+    """Move dead letters back in chunks; each chunk is one transaction, so nothing is in two places."""
+    moved, last_id = 0, 0
+    while True:
+        with transaction.atomic(using=alias):
+            chunk = list(matching(alias, only).filter(id__gt=last_id).order_by("id")[:CHUNK])
+            if not chunk:
+                return moved
+            last_id = chunk[-1].id
+            moved += _revive(broker, alias, chunk)
+
+
+def _revive(broker: EngineBroker, alias: str, letters: list[DeadLetter]) -> int:
+    again = [FollowUp(fresh(info.message)) for info in map(_info, letters) if info.message is not None]
+    ids = [item.message.message_id for item in again]
+    TaskResult.objects.using(alias).filter(message_id__in=ids).delete()
+    broker.store(again)
+    return len(again)
+
+
+def clear_dead(alias: str, only: DeadFilter) -> int:
+    cleared = 0
+    while ids := list(matching(alias, only).order_by("id").values_list("id", flat=True)[:CHUNK]):
+        cleared += DeadLetter.objects.using(alias).filter(id__in=ids).delete()[0]
+    return cleared
+
+
+def pause(alias: str, queue: str, now_ms: int) -> None:
+    PausedQueue.objects.using(alias).get_or_create(queue=queue, defaults={"paused_at": now_ms})
+
+
+def resume(alias: str, queue: str) -> None:
+    PausedQueue.objects.using(alias).filter(queue=queue).delete()
+
+
+def paused(alias: str) -> frozenset[str]:
+    return frozenset(PausedQueue.objects.using(alias).values_list("queue", flat=True))

@@ -1,0 +1,67 @@
+"""From settings to a broker. Constructing one connects to nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from urllib.parse import urlsplit
+
+from django.utils.module_loading import import_string
+
+from django_cfg.errors import BrokerURLError
+from django_cfg.redact import redact_url
+from django_cfg.tasks.brokers.base import EngineBroker
+from django_cfg.tasks.brokers.database.broker import DatabaseBroker
+from django_cfg.tasks.brokers.stack import build
+from django_cfg.tasks.brokers.stub import StubBroker
+from django_cfg.tasks.conf import TaskSettings
+
+Maker = Callable[[TaskSettings], EngineBroker]
+
+
+def make(settings: TaskSettings) -> EngineBroker:
+    """The broker that `DRAMATIQ_BROKER` names, with its middleware.
+
+    Raises:
+        BrokerURLError: a scheme that no broker here serves.
+        ConfigurationError: a middleware, an extra or a database that does not exist.
+    """
+    if settings.broker_class:
+        maker: Maker = _custom(settings.broker_class)
+    else:
+        maker = MAKERS.get(urlsplit(settings.broker_url).scheme, _unknown)
+    return maker(settings)
+
+
+def _database(settings: TaskSettings) -> EngineBroker:
+    middleware, results = build(settings)
+    broker = DatabaseBroker(settings, middleware, alias=urlsplit(settings.broker_url).netloc or "default")
+    results.broker = broker
+    return broker
+
+
+def _stub(settings: TaskSettings) -> EngineBroker:
+    middleware, results = build(settings)
+    broker = StubBroker(settings, middleware)
+    results.broker = broker
+    return broker
+
+
+def _custom(path: str) -> Maker:
+    def maker(settings: TaskSettings) -> EngineBroker:
+        middleware, results = build(settings)
+        broker: EngineBroker = import_string(path)(settings, middleware, **settings.broker_options)
+        results.broker = broker
+        return broker
+
+    return maker
+
+
+def _unknown(settings: TaskSettings) -> EngineBroker:
+    known = ", ".join(f"{scheme}://" for scheme in MAKERS)
+    raise BrokerURLError(
+        f"broker_url {redact_url(settings.broker_url)!r}: this version has brokers for {known}; "
+        "write broker_url='database://default' to use the project's database"
+    )
+
+
+MAKERS: dict[str, Maker] = {"database": _database, "stub": _stub}

@@ -1,0 +1,84 @@
+"""Results: they travel with the outcome of their task and are stored in the step that releases it."""
+
+from __future__ import annotations
+
+import random
+import time
+from typing import TYPE_CHECKING, Any
+
+from dramatiq import Message
+from dramatiq.results import ResultBackend, ResultMissing, ResultTimeout
+from dramatiq.results.backend import DEFAULT_TIMEOUT
+from dramatiq.results.result import unwrap_result, wrap_exception
+
+from django_cfg.tasks.brokers.collector import PIPELINE_STEP
+from django_cfg.tasks.brokers.contract import ResultEntry
+
+if TYPE_CHECKING:
+    from django_cfg.tasks.brokers.base import EngineBroker
+
+FIRST_POLL_S = 0.005
+SLOWEST_POLL_S = 0.25
+
+
+class EngineResults(ResultBackend):
+    """The result backend of a broker of ours, for Dramatiq's own `Results` middleware.
+
+    A task that returned None has no entry: when this process saw its message accepted, the broker no longer
+    holds it and no error is stored, then None is the answer. Elsewhere `get_result` waits until its timeout.
+    """
+
+    broker: EngineBroker
+
+    def store_result(self, message: Any, result: Any, ttl: int) -> None:
+        if result is not None or message.options.get(PIPELINE_STEP):
+            self._put(message.message_id, ResultEntry(result, ttl))
+
+    def store_exception(self, message: Any, exception: BaseException, ttl: int) -> None:
+        self._put(message.message_id, ResultEntry(wrap_exception(exception), ttl))
+
+    def _put(self, message_id: str, entry: ResultEntry) -> None:
+        collector = self.broker.collecting()
+        if collector is not None and collector.claim.message_id == message_id:
+            collector.result = entry
+        else:
+            self.broker.store_result(message_id, entry)
+
+    def get_result(self, message: Message[Any], *, block: bool = False, timeout: int | None = None) -> Any:
+        """The value that the task returned.
+
+        Parameters:
+            block: wait for it, at most `timeout` milliseconds (default: ten seconds).
+
+        Raises:
+            ResultMissing: not there yet (without `block`), or never kept (`store_results=False`).
+            ResultTimeout: not there in time.
+            ResultFailure: the task ended with an error.
+        """
+        limit_s = (DEFAULT_TIMEOUT if timeout is None else timeout) / 1000
+        deadline, pause_s = time.monotonic() + limit_s, FIRST_POLL_S
+        while True:
+            found, value = self._look(message)
+            if found:
+                return unwrap_result(value)
+            if not block:
+                raise ResultMissing(message)
+            if time.monotonic() + pause_s > deadline:
+                raise ResultTimeout(message)
+            time.sleep(pause_s)
+            pause_s = min(pause_s * random.uniform(1.5, 2), SLOWEST_POLL_S)
+
+    def _look(self, message: Message[Any]) -> tuple[bool, Any]:
+        # Held first, result second: the other order could miss a task that ends between the two looks.
+        held = self.broker.holds(message.message_id)
+        found, value = self.broker.load_result(message.message_id)
+        if found or held:
+            return found, value
+        if not self._keeps_results(message):
+            raise ResultMissing(message)
+        return self.broker.accepted_here(message), None
+
+    def _keeps_results(self, message: Message[Any]) -> bool:
+        actor = self.broker.actors.get(message.actor_name)
+        own = actor.options.get("store_results", True) if actor is not None else True
+        return bool(message.options.get("store_results", own))

@@ -1,0 +1,411 @@
+"""A broker in memory: the whole contract in one process, for tests. Everything is gone with the process."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from dramatiq import Message
+from dramatiq.middleware import Middleware
+
+from django_cfg.errors import SessionLost
+from django_cfg.tasks.brokers import codec
+from django_cfg.tasks.brokers.base import EngineBroker
+from django_cfg.tasks.brokers.collector import fresh
+from django_cfg.tasks.brokers.contract import (
+    Answer,
+    Claim,
+    DeadFilter,
+    DeadLetterInfo,
+    FollowUp,
+    Outcome,
+    ProcessIdentity,
+    QueueStats,
+    ResultEntry,
+    Session,
+    Waiter,
+    Want,
+)
+from django_cfg.tasks.brokers.endings import ended_badly
+from django_cfg.tasks.brokers.prepare import claimable
+from django_cfg.tasks.brokers.process import is_gone
+from django_cfg.tasks.conf import TaskSettings
+from django_cfg.tasks.lifecycle import Kind
+
+
+@dataclass
+class _Entry:
+    position: int
+    message: Message[Any]
+    body: str
+    priority: int
+    enqueued_at: float
+    due_at: float
+    is_retry: bool = False
+    generation: int = 1
+    fence: int = 0
+    deliveries: int = 0
+    session: int | None = None
+    cancelled: bool = False
+
+
+@dataclass
+class _Session:
+    identity: ProcessIdentity
+    lease_until: float
+    last_seq: int = 0
+    last_answer: Answer = field(default_factory=Answer)
+
+
+@dataclass
+class _Dead:
+    entry: _Entry
+    reason: str
+    error: str
+
+
+class StubBroker(EngineBroker):
+    """In-memory broker.
+
+    Attributes:
+        clock: seconds; tests may replace it to travel in time.
+    """
+
+    def __init__(self, settings: TaskSettings, middleware: list[Middleware]) -> None:
+        super().__init__(settings, middleware)
+        self.clock: Callable[[], float] = time.monotonic
+        self._changed = threading.Condition(threading.RLock())
+        self._positions = itertools.count(1)
+        self._sessions: dict[int, _Session] = {}
+        self._live: dict[str, _Entry] = {}
+        self._dead: dict[str, _Dead] = {}
+        self._results: dict[str, tuple[float, str]] = {}
+        self._paused: set[str] = set()
+
+    # -- producers -------------------------------------------------------------------------------------
+
+    def store(self, batch: Sequence[FollowUp]) -> None:
+        encoded = [(item, self.encode(item.message)) for item in batch]
+        with self._changed:
+            for item, body in encoded:
+                self._insert(item, body)
+            self._changed.notify_all()
+
+    def _insert(self, item: FollowUp, body: str) -> None:
+        message = item.message
+        if message.message_id in self._live:
+            return
+        self._dead.pop(message.message_id, None)
+        now = self.clock()
+        position = next(self._positions)
+        self._live[message.message_id] = _Entry(
+            position=position,
+            message=message,
+            body=body,
+            priority=self.priority_of(message.actor_name),
+            enqueued_at=now,
+            due_at=now + item.delay_ms / 1000,
+            generation=position,
+        )
+
+    # -- sessions --------------------------------------------------------------------------------------
+
+    def open_session(self, identity: ProcessIdentity) -> Session:
+        with self._changed:
+            number = next(self._positions)
+            self._sessions[number] = _Session(identity, self.clock() + self.settings.lease_ms / 1000)
+            return Session(number, self.settings.lease_ms)
+
+    def close_session(self, session: Session) -> None:
+        with self._changed:
+            self._sessions.pop(session.id, None)
+            for entry in self._held_by(session.id):
+                self._give_back(entry)
+
+    def renew(self, session: Session) -> frozenset[str]:
+        with self._changed:
+            self._live_session(session)
+            return frozenset(e.message.message_id for e in self._held_by(session.id))
+
+    def release(self, session: Session, message_ids: Iterable[str]) -> None:
+        wanted = set(message_ids)
+        with self._changed:
+            for entry in self._held_by(session.id):
+                if entry.message.message_id in wanted:
+                    self._give_back(entry)
+
+    def sweep(self, identity: ProcessIdentity) -> int:
+        with self._changed:
+            lost = [n for n, s in self._sessions.items() if self._is_lost(s, identity)]
+            taken = [entry for number in lost for entry in self._held_by(number)]
+            for number in lost:
+                del self._sessions[number]
+            for entry in taken:
+                self._count_delivery(entry)
+            return len(taken)
+
+    def _is_lost(self, session: _Session, mine: ProcessIdentity) -> bool:
+        return session.lease_until < self.clock() or is_gone(session.identity, mine)
+
+    def _count_delivery(self, entry: _Entry) -> None:
+        entry.deliveries += 1
+        if entry.deliveries >= self.max_deliveries_of(entry.message.actor_name):
+            reason = f"its worker process died {entry.deliveries} times while running it"
+            self._bury(entry, reason, "")
+            self.store_result(entry.message.message_id, ended_badly(reason))
+        else:
+            self._give_back(entry)
+
+    def _live_session(self, session: Session) -> _Session:
+        known = self._sessions.get(session.id)
+        if known is None:
+            raise SessionLost(f"session {session.id} has ended")
+        known.lease_until = self.clock() + self.settings.lease_ms / 1000
+        return known
+
+    def _held_by(self, number: int) -> list[_Entry]:
+        return [e for e in self._live.values() if e.session == number]
+
+    # -- exchange --------------------------------------------------------------------------------------
+
+    def exchange(self, session: Session, seq: int, outcomes: Sequence[Outcome], want: Want) -> Answer:
+        with self._changed:
+            known = self._live_session(session)
+            if seq == known.last_seq:
+                return known.last_answer
+            refused = frozenset(o.claim.message_id for o in outcomes if not self._settle(session, o))
+            claims = tuple(self._claim(session, want))
+            revoked = frozenset(e.message.message_id for e in self._held_by(session.id) if e.cancelled)
+            answer = Answer(claims, refused, revoked, frozenset(self._paused), self._next_due_ms(want))
+            known.last_seq, known.last_answer = seq, answer
+            self._changed.notify_all()
+            return answer
+
+    def _settle(self, session: Session, outcome: Outcome) -> bool:
+        entry = self._live.get(outcome.claim.message_id)
+        if entry is None or entry.session != session.id or entry.fence != outcome.claim.fence:
+            return False
+        for item in outcome.follow_ups:
+            self._insert(item, codec.encode(item.message))
+        if outcome.result is not None:
+            self.store_result(entry.message.message_id, outcome.result)
+        match outcome.kind:
+            case Kind.DONE:
+                del self._live[entry.message.message_id]
+            case Kind.RELEASED:
+                self._give_back(entry)
+            case Kind.RETRY:
+                entry.message, entry.body = outcome.message, codec.encode(outcome.message)
+                entry.session, entry.is_retry = None, True
+                entry.due_at = self.clock() + outcome.delay_ms / 1000
+            case Kind.DEAD:
+                entry.message = outcome.message
+                self._bury(entry, outcome.reason, outcome.failure.text if outcome.failure else "")
+        return True
+
+    def _claim(self, session: Session, want: Want) -> Iterable[Claim]:
+        if want.count <= 0:
+            return
+        may_take_suspect = want.suspect
+        for entry in sorted(self._ready(want), key=lambda e: (e.priority, e.position)):
+            if want.count <= 0:
+                return
+            if entry.deliveries and not may_take_suspect:
+                continue
+            may_take_suspect = may_take_suspect and not entry.deliveries
+            want = replace(want, count=want.count - 1)
+            yield self._hand_out(entry, session)
+
+    def _ready(self, want: Want) -> Iterable[_Entry]:
+        now = self.clock()
+        queues = set(want.queues) - self._paused
+        return (
+            e for e in self._live.values() if e.session is None and e.due_at <= now and e.message.queue_name in queues
+        )
+
+    def _hand_out(self, entry: _Entry, session: Session) -> Claim:
+        entry.session = session.id
+        entry.fence += 1
+        return Claim(
+            message=claimable(self, codec.decode(entry.body)),
+            fence=entry.fence,
+            deliveries=entry.deliveries,
+            generation=entry.generation,
+            priority=entry.priority,
+            enqueued_at_ms=round(entry.enqueued_at * 1000),
+            waited_ms=max(0.0, self.clock() - entry.due_at) * 1000,
+            age_ms=(self.clock() - entry.enqueued_at) * 1000,
+        )
+
+    def _next_due_ms(self, want: Want) -> int | None:
+        now, queues = self.clock(), set(want.queues) - self._paused
+        due = [
+            e.due_at
+            for e in self._live.values()
+            if e.session is None and e.due_at > now and e.message.queue_name in queues
+        ]
+        return round((min(due) - now) * 1000) if due else None
+
+    def _give_back(self, entry: _Entry) -> None:
+        entry.session = None
+        if entry.cancelled:
+            self._finish_cancelled(entry)
+        self._changed.notify_all()
+
+    def _bury(self, entry: _Entry, reason: str, error: str) -> None:
+        self._live.pop(entry.message.message_id, None)
+        self._dead[entry.message.message_id] = _Dead(entry, reason, error)
+
+    # -- results ---------------------------------------------------------------------------------------
+
+    def store_result(self, message_id: str, entry: ResultEntry) -> None:
+        with self._changed:
+            self._results[message_id] = (self.clock() + entry.ttl_ms / 1000, codec.dumps(entry.value))
+
+    def load_result(self, message_id: str) -> tuple[bool, Any]:
+        with self._changed:
+            expires, body = self._results.get(message_id, (0.0, ""))
+            if expires <= self.clock():
+                return False, None
+            return True, codec.loads(body)
+
+    def holds(self, message_id: str) -> bool:
+        with self._changed:
+            return message_id in self._live
+
+    # -- operators -------------------------------------------------------------------------------------
+
+    def queue_stats(self) -> list[QueueStats]:
+        with self._changed:
+            names = {e.message.queue_name for e in self._live.values()} | set(self.queues)
+            names |= {d.entry.message.queue_name for d in self._dead.values()}
+            return [self._stats_of(name) for name in sorted(names)]
+
+    def _stats_of(self, name: str) -> QueueStats:
+        now = self.clock()
+        mine = [e for e in self._live.values() if e.message.queue_name == name]
+        waiting = [e for e in mine if e.session is None]
+        ready = [e for e in waiting if e.due_at <= now]
+        later = [e for e in waiting if e.due_at > now]
+        return QueueStats(
+            queue=name,
+            pending=len(ready),
+            scheduled=sum(not e.is_retry for e in later),
+            running=len(mine) - len(waiting),
+            retrying=sum(e.is_retry for e in later),
+            dead=sum(d.entry.message.queue_name == name for d in self._dead.values()),
+            oldest_pending_age_s=max((now - e.due_at for e in ready), default=None),
+        )
+
+    def peek(self, queue: str, limit: int = 20) -> list[Message[Any]]:
+        with self._changed:
+            ready = self._ready(Want(limit, (queue,)))
+            return [e.message for e in heapq.nsmallest(limit, ready, key=lambda e: (e.priority, e.position))]
+
+    def dead_letters(self, only: DeadFilter, limit: int = 100) -> list[DeadLetterInfo]:
+        with self._changed:
+            return [_info(d) for d in reversed(self._matching(only))][:limit]
+
+    def retry_dead(self, only: DeadFilter) -> int:
+        with self._changed:
+            dead = self._matching(only)
+            for letter in dead:
+                again = fresh(letter.entry.message)
+                self._results.pop(again.message_id, None)
+                self._insert(FollowUp(again), codec.encode(again))
+            self._changed.notify_all()
+            return len(dead)
+
+    def clear_dead(self, only: DeadFilter) -> int:
+        with self._changed:
+            dead = self._matching(only)
+            for letter in dead:
+                del self._dead[letter.entry.message.message_id]
+            return len(dead)
+
+    def _matching(self, only: DeadFilter) -> list[_Dead]:
+        return [
+            d
+            for message_id, d in self._dead.items()
+            if (only.queue is None or d.entry.message.queue_name == only.queue)
+            and (only.task is None or d.entry.message.actor_name == only.task)
+            and (not only.message_ids or message_id in only.message_ids)
+        ]
+
+    def cancel(self, message_id: str) -> bool:
+        with self._changed:
+            entry = self._live.get(message_id)
+            if entry is None:
+                return False
+            if entry.session is not None:
+                entry.cancelled = True
+                return False
+            self._finish_cancelled(entry)
+            return True
+
+    def _finish_cancelled(self, entry: _Entry) -> None:
+        self._live.pop(entry.message.message_id, None)
+        self.store_result(entry.message.message_id, ended_badly("cancelled by an operator"))
+
+    def pause(self, queue: str) -> None:
+        with self._changed:
+            self._paused.add(queue)
+
+    def resume(self, queue: str) -> None:
+        with self._changed:
+            self._paused.discard(queue)
+            self._changed.notify_all()
+
+    def flush(self, queue_name: str) -> None:
+        with self._changed:
+            self._live = {i: e for i, e in self._live.items() if e.message.queue_name != queue_name}
+
+    def flush_all(self) -> None:
+        with self._changed:
+            self._live.clear()
+            self._dead.clear()
+            self._results.clear()
+
+    def waiter(self) -> Waiter:
+        return _StubWaiter(self._changed, self._has_work)
+
+    def _has_work(self, queues: tuple[str, ...]) -> bool:
+        return any(True for _ in self._ready(Want(1, queues)))
+
+
+class _StubWaiter:
+    def __init__(self, changed: threading.Condition, has_work: Callable[[tuple[str, ...]], bool]) -> None:
+        self._changed = changed
+        self._has_work = has_work
+        self._woken = False
+
+    def wait(self, queues: tuple[str, ...], timeout_s: float) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._woken or self._has_work(queues), timeout_s)
+            self._woken = False
+
+    def wake(self) -> None:
+        with self._changed:
+            self._woken = True
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """Nothing to give back."""
+
+
+def _info(dead: _Dead) -> DeadLetterInfo:
+    message = dead.entry.message
+    return DeadLetterInfo(
+        message_id=message.message_id,
+        task=message.actor_name,
+        queue=message.queue_name,
+        reason=dead.reason,
+        error=dead.error,
+        attempts=len(message.options.get("errors", [])) or dead.entry.fence,
+        message=message,
+    )

@@ -1,0 +1,202 @@
+"""System checks: what needs Django to be seen. Those that connect carry `Tags.database`.
+
+W001 an app whose models import tasks stands above the tasks app     W005 cache and queue in one Redis database
+E002 a task on a queue that no worker serves                         W006 SQLite as the queue in production
+W003 migrations of the tasks app are not applied                     W007 DEBUG in production
+W004 more threads than the database has connections                  W008 SQLite options that lead to lock errors
+W009 middleware that a correct engine needs was missing              W010 a middleware name that means another
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import dramatiq
+from django.apps import AppConfig, apps
+from django.conf import settings as django_settings
+from django.core.checks import CheckMessage, Error, Tags, Warning, register
+from django.db import DatabaseError, connections
+from django.db.migrations.executor import MigrationExecutor
+
+from django_cfg.tasks import conf
+from django_cfg.tasks.brokers import stack
+from django_cfg.tasks.brokers.database.broker import DatabaseBroker
+from django_cfg.tasks.brokers.redis_url import same_redis_database
+from django_cfg.tasks.worker.discover import discover
+
+Apps = Sequence[AppConfig] | None
+LABEL = "django_cfg_tasks"
+
+
+@register(Tags.compatibility)
+def app_order(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
+    """The tasks app comes before the project's own apps, so that their models may import tasks."""
+    ours = False
+    early = []
+    for app in apps.get_app_configs():
+        ours = ours or app.label == LABEL
+        if not ours and not app.name.startswith("django."):
+            early.append(app.name)
+    if not early:
+        return []
+    text = f"These apps stand above 'django_cfg.apps.tasks' in INSTALLED_APPS: {', '.join(early)}."
+    hint = "Put 'django_cfg.apps.tasks' first; a task that their models import finds no broker otherwise."
+    return [Warning(text, hint=hint, id=f"{LABEL}.W001")]
+
+
+@register(Tags.compatibility)
+def unserved_queues(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
+    """With queues configured, a task on another queue would wait for ever."""
+    settings = conf.read()
+    if settings.queues is None:
+        return []
+    discover(settings)
+    return [
+        Error(
+            f"Task {actor.actor_name} is on queue {actor.queue_name!r}, which no worker serves.",
+            hint=f"Add it to DramatiqConfig(queues=...) or use one of: {', '.join(settings.queues)}.",
+            obj=f"{actor.fn.__module__}.{actor.actor_name}",
+            id=f"{LABEL}.E002",
+        )
+        for actor in dramatiq.get_broker().actors.values()
+        if actor.queue_name not in settings.queues
+    ]
+
+
+@register(Tags.compatibility)
+def middleware_list(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
+    """What was added to, or read differently from, the list that the project wrote."""
+    settings = conf.read()
+    found: list[CheckMessage] = [
+        Warning(
+            f"Middleware {path} is taken as {stack.MEANT[path]}.",
+            hint=f"Write {stack.MEANT[path]}.",
+            id=f"{LABEL}.W010",
+        )
+        for path in settings.middleware
+        if path in stack.MEANT
+    ]
+    missing = [] if settings.middleware_is_default else stack.missing_from(settings.middleware)
+    if missing:
+        text = f"The middleware list lacks {', '.join(missing)}; a correct engine needs them, so they were added."
+        found.append(Warning(text, hint="Add them to the list to choose their order.", id=f"{LABEL}.W009"))
+    return found
+
+
+@register(Tags.caches)
+def cache_apart(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
+    """A cache that is cleared takes the tasks of its Redis database along."""
+    url = conf.read().broker_url
+    shared = [
+        alias
+        for alias, cache in django_settings.CACHES.items()
+        if any(same_redis_database(url, place) for place in _places(cache.get("LOCATION", "")))
+    ]
+    if not shared:
+        return []
+    text = f"Cache {shared[0]!r} and the task queue share one Redis database; cache.clear() would delete tasks."
+    return [Warning(text, hint="Use another database number, for example /2.", id=f"{LABEL}.W005")]
+
+
+def _places(location: Any) -> list[str]:
+    return [location] if isinstance(location, str) else list(location)
+
+
+@register(Tags.security, deploy=True)
+def production(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
+    """DEBUG and SQLite are for one developer's machine."""
+    found: list[CheckMessage] = []
+    if django_settings.DEBUG:
+        text = "DEBUG is on: worker processes would remember every SQL query until their memory is full."
+        found.append(Warning(text, hint="Set debug=False in production.", id=f"{LABEL}.W007"))
+    if _queue_vendor() == "sqlite":
+        text = "The task queue is a SQLite file: one host, one writer at a time."
+        hint = "Use PostgreSQL or a broker server for more than one host."
+        found.append(Warning(text, hint=hint, id=f"{LABEL}.W006"))
+    return found
+
+
+@register(Tags.compatibility)
+def sqlite_options(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
+    """Django's own SQLite defaults make concurrent writers fail with "database is locked"."""
+    alias = _queue_alias()
+    if alias is None or connections[alias].vendor != "sqlite":
+        return []
+    options = connections.settings[alias].get("OPTIONS", {})
+    wanted = {
+        "transaction_mode": options.get("transaction_mode", "").upper() in ("IMMEDIATE", "EXCLUSIVE"),
+        "timeout": options.get("timeout", 0) >= 5,
+        "init_command": "wal" in options.get("init_command", "").lower(),
+    }
+    lacking = [name for name, is_good in wanted.items() if not is_good]
+    if not lacking:
+        return []
+    text = f"Database {alias!r} holds the queue without the SQLite options {', '.join(lacking)}."
+    hint = (
+        "OPTIONS = {'transaction_mode': 'IMMEDIATE', 'timeout': 20, "
+        "'init_command': 'PRAGMA journal_mode=WAL;PRAGMA synchronous=NORMAL;'}"
+    )
+    return [Warning(text, hint=hint, id=f"{LABEL}.W008")]
+
+
+@register(Tags.database)
+def migrations_applied(app_configs: Apps, databases: Sequence[str] | None = None, **kwargs: Any) -> list[CheckMessage]:
+    """Workers need their tables."""
+    found: list[CheckMessage] = []
+    if sys.argv[1:2] == ["migrate"]:
+        return found  # migrate runs these checks first, and would warn of what it is about to cure
+    for alias in databases or []:
+        if alias == (_queue_alias() or "default") and _pending(alias):
+            text = f"Migrations of {LABEL} are not applied to database {alias!r}."
+            found.append(Warning(text, hint=f"python manage.py migrate --database {alias}", id=f"{LABEL}.W003"))
+    return found
+
+
+def _pending(alias: str) -> bool:
+    try:
+        executor = MigrationExecutor(connections[alias])
+        wanted = [key for key in executor.loader.graph.leaf_nodes() if key[0] == LABEL]
+        return bool(executor.migration_plan(wanted))
+    except DatabaseError:
+        return False  # an unreachable database is the business of Django's own checks
+
+
+@register(Tags.database)
+def connection_budget(app_configs: Apps, databases: Sequence[str] | None = None, **kwargs: Any) -> list[CheckMessage]:
+    """Each thread holds a connection, and each process one or two for the queue itself."""
+    settings = conf.read()
+    needed = settings.processes * (settings.threads + 3)
+    found: list[CheckMessage] = []
+    for alias in databases or []:
+        limit = _connection_limit(alias)
+        if limit is not None and needed > limit:
+            text = (
+                f"{settings.processes} processes x {settings.threads} threads may open {needed} connections to "
+                f"{alias!r}, which allows {limit}."
+            )
+            hint = "Lower processes or threads, raise max_connections, or put a pooler between them."
+            found.append(Warning(text, hint=hint, id=f"{LABEL}.W004"))
+    return found
+
+
+def _connection_limit(alias: str) -> int | None:
+    if connections[alias].vendor != "postgresql":
+        return None
+    try:
+        with connections[alias].cursor() as cursor:
+            cursor.execute("SHOW max_connections")
+            return int(cursor.fetchone()[0])
+    except DatabaseError:
+        return None  # as above
+
+
+def _queue_alias() -> str | None:
+    broker = dramatiq.get_broker()
+    return broker.alias if isinstance(broker, DatabaseBroker) else None
+
+
+def _queue_vendor() -> str | None:
+    alias = _queue_alias()
+    return connections[alias].vendor if alias is not None else None

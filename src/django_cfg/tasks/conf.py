@@ -1,0 +1,99 @@
+"""The one reader of Django's settings: `DRAMATIQ_BROKER` and `DJANGO_CFG_TASKS`, typed and with defaults.
+
+`TaskConfig` writes every key. A project that keeps its own settings.py may leave out any of them; the
+defaults below are those of `TaskConfig` (a test compares the two).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.conf import settings
+
+from django_cfg.errors import ConfigurationError
+
+DEFAULT_MIDDLEWARE = (
+    "dramatiq.middleware.AgeLimit",
+    "dramatiq.middleware.TimeLimit",
+    "dramatiq.middleware.Callbacks",
+    "dramatiq.middleware.Retries",
+    "django_dramatiq.middleware.AdminMiddleware",
+    "django_dramatiq.middleware.DbConnectionsMiddleware",
+)
+
+
+@dataclass(frozen=True)
+class TaskSettings:
+    """What the engine was told. Times in the unit that the name says; plain names are milliseconds."""
+
+    broker_url: str = "database://default"
+    broker_class: str = ""
+    middleware: tuple[str, ...] = DEFAULT_MIDDLEWARE
+    middleware_is_default: bool = True
+    enabled: bool = True
+    auto_discover_tasks: bool = True
+    task_modules: tuple[str, ...] = ("tasks",)
+    processes: int = 4
+    threads: int = 8
+    queues: tuple[str, ...] | None = None
+    max_retries: int = 3
+    min_backoff: int = 1000
+    max_backoff: int = 30_000
+    max_age: int | None = None
+    time_limit: int = 600_000
+    lease_ms: int = 30_000
+    max_deliveries: int = 5
+    shutdown_timeout_ms: int = 25_000
+    worker_conn_max_age: int | None = 60
+    max_payload_bytes: int = 262_144
+    result_backend: str | None = None
+    result_ttl_days: float = 30
+    admin_enabled: bool = False
+    prometheus_enabled: bool = False
+    redis_key_prefix: str = "dramatiq"
+    broker_options: dict[str, Any] = field(default_factory=dict)
+
+
+KNOWN = {f.name for f in dataclasses.fields(TaskSettings)} - {
+    "broker_url",
+    "broker_class",
+    "middleware",
+    "broker_options",
+}
+
+
+def read() -> TaskSettings:
+    """The task settings of this Django project.
+
+    Raises:
+        ConfigurationError: a key of `DJANGO_CFG_TASKS` or `DRAMATIQ_BROKER` that nobody reads.
+    """
+    given = dict(getattr(settings, "DJANGO_CFG_TASKS", {}))
+    _refuse_unknown("DJANGO_CFG_TASKS", given, KNOWN)
+    broker = dict(getattr(settings, "DRAMATIQ_BROKER", {}))
+    _refuse_unknown("DRAMATIQ_BROKER", broker, {"BROKER", "OPTIONS", "MIDDLEWARE"})
+    options = dict(broker.get("OPTIONS", {}))
+    if "MIDDLEWARE" in broker:
+        given.setdefault("middleware_is_default", False)
+    return TaskSettings(
+        **{name: _frozen(value) for name, value in given.items()},
+        broker_url=options.pop("url", TaskSettings.broker_url),
+        broker_class=broker.get("BROKER", ""),
+        middleware=tuple(broker.get("MIDDLEWARE", DEFAULT_MIDDLEWARE)),
+        broker_options=options,
+    )
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _refuse_unknown(setting: str, given: dict[str, Any], known: set[str]) -> None:
+    for name in given:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f" Did you mean {close[0]!r}?" if close else f" Known: {', '.join(sorted(known))}."
+            raise ConfigurationError(f"{setting} has an unknown key {name!r}.{hint}")

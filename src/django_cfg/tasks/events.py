@@ -1,0 +1,71 @@
+"""Named, frozen facts about tasks and workers, and a way to hear of them. Listeners must be quick."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from django_cfg.tasks.lifecycle import Kind
+
+logger = logging.getLogger(__name__)
+Payload = TypeVar("Payload")
+
+
+class Event(Generic[Payload]):
+    """One kind of fact. A listener that raises is logged and harms nobody."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._listeners: list[Callable[[Payload], None]] = []
+
+    def subscribe(self, listener: Callable[[Payload], None]) -> Callable[[], None]:
+        """Hear of it from now on; returns the way to stop."""
+        self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener)
+
+    def emit(self, payload: Payload) -> None:
+        for listener in list(self._listeners):
+            try:
+                listener(payload)
+            except Exception:
+                logger.exception("A listener of %s failed.", self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class TaskSettled:
+    """The broker accepted the outcome of a claim. Only such outcomes become records.
+
+    Attributes:
+        fence, generation: which claim of which life of the message.
+        wait_ms, run_ms: from runnable to started, from started to ended.
+    """
+
+    message_id: str
+    task: str
+    queue: str
+    kind: Kind
+    generation: int
+    fence: int
+    retries: int
+    enqueued_at_ms: int
+    wait_ms: float
+    run_ms: float
+    reason: str
+    error_type: str
+    error: str
+    traceback: str
+
+
+@dataclass(frozen=True, slots=True)
+class OutcomeRefused:
+    """A worker finished a task that the broker had meanwhile given to somebody else."""
+
+    message_id: str
+    task: str
+    queue: str
+
+
+task_settled: Event[TaskSettled] = Event("task_settled")
+outcome_refused: Event[OutcomeRefused] = Event("outcome_refused")

@@ -1,0 +1,1 @@
+"""Hooks around tasks, one class a file. They see messages, never the broker's store."""

@@ -1,0 +1,313 @@
+"""The one thread of a worker process that talks to the broker.
+
+Outcomes of finished tasks go out and new claims come in through the same call. Task threads only append to
+the outbox and wake this thread.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable, Sequence
+
+from dramatiq.logging import get_logger
+
+from django_cfg.errors import BrokerUnreachable, SessionLost
+from django_cfg.tasks.brokers.base import EngineBroker
+from django_cfg.tasks.brokers.contract import Answer, Claim, Outcome, Session, Want
+from django_cfg.tasks.brokers.process import identity
+from django_cfg.tasks.events import OutcomeRefused, TaskSettled, outcome_refused, task_settled
+from django_cfg.tasks.lifecycle import Kind
+from django_cfg.tasks.worker.backlog import Backlog
+from django_cfg.tasks.worker.unknown import unknown_task
+
+MOST_CLAIMS = 128
+MOST_OUTCOMES = 256
+AHEAD_S = 0.020
+STALE_CLAIM_S = 0.1
+CAUTION_S = 1.0
+SWEEP_S = 4.0
+IDLE_S = 1.0
+LEASE_MARGIN_S = 2.0
+FIRST_BACKOFF_S, SLOWEST_BACKOFF_S = 0.1, 3.0
+SMOOTHING = 0.2
+
+
+class ExchangeThread(threading.Thread):
+    """Exchanges with the broker until stopped, through outages and lost sessions.
+
+    Parameters:
+        queues: the queues to serve; may grow while it runs.
+        threads: how many task threads there are.
+    """
+
+    def __init__(self, broker: EngineBroker, backlog: Backlog, threads: int) -> None:
+        super().__init__(name="exchange", daemon=True)
+        self.logger = get_logger(__name__, type(self))
+        self.broker = broker
+        self.queues: list[str] = []
+        self.is_claiming = True
+        self._backlog = backlog
+        self._threads = threads
+        self._outbox: deque[Outcome] = deque()
+        self._held: dict[str, Claim] = {}
+        self._session: Session | None = None
+        self._seq = 0
+        self._look = True
+        self._mean_s: float | None = None
+        self._cautious_until = 0.0
+        self._next_sweep = 0.0
+        self._renewed = 0.0
+        self._finish_by: float | None = None
+        self._opened = threading.Event()
+        self._waiter = broker.waiter()
+
+    # -- called by other threads -----------------------------------------------------------------------
+
+    def put(self, outcome: Outcome) -> None:
+        """Hand over how a claim ended; costs no I/O."""
+        self._outbox.append(outcome)
+        self._waiter.wake()
+
+    def may_start(self) -> bool:
+        """False near the end of the lease: somebody else may get the message any moment."""
+        if self._session is None:
+            return False
+        return time.monotonic() < self._renewed + self._session.lease_ms / 1000 - LEASE_MARGIN_S
+
+    def stop_claiming(self) -> None:
+        self.is_claiming = False
+        self._waiter.wake()
+
+    def start_claiming(self) -> None:
+        self.is_claiming = True
+        self._waiter.wake()
+
+    def finish(self, within_s: float) -> None:
+        """Send what is left, close the session and end, at the latest after `within_s`."""
+        self.is_claiming = False
+        self._finish_by = time.monotonic() + within_s
+        self._waiter.wake()
+
+    @property
+    def is_idle(self) -> bool:
+        """Nothing held and nothing to send."""
+        return not self._held and not self._outbox
+
+    def unsettled(self) -> list[Claim]:
+        """Claims whose end is not known yet."""
+        ended = {outcome.claim.message_id for outcome in list(self._outbox)}
+        return [claim for claim in list(self._held.values()) if claim.message_id not in ended]
+
+    # -- the loop --------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        self.broker.emit_after("consumer_thread_boot", self)
+        backoff_s = FIRST_BACKOFF_S
+        while not self._is_finished():
+            try:
+                self._turn()
+                backoff_s = FIRST_BACKOFF_S
+            except SessionLost as error:
+                self._start_over(error)
+            except BrokerUnreachable as error:
+                self.logger.warning("The broker does not answer, trying again: %s", error)
+                backoff_s = self._back_off(backoff_s)
+            except Exception:
+                self.logger.critical("The exchange thread met an unexpected error.", exc_info=True)
+                backoff_s = self._back_off(backoff_s)
+        self._close()
+        self.broker.emit_before("consumer_thread_shutdown", self)
+
+    def _turn(self) -> None:
+        session = self._open()
+        self._housekeep(session)
+        self._withdraw_stale()
+        want = self._want()
+        if not self._outbox and not (want.count and self._look):
+            self._waiter.wait(want.queues if want.count else (), self._patience_s())
+            self._look = True
+            return
+        outcomes = [self._outbox[i] for i in range(min(len(self._outbox), MOST_OUTCOMES))]
+        answer = self._exchange(session, outcomes, want)
+        self._look = bool(want.count) and len(answer.claims) >= want.count
+        self._settled(outcomes, answer)
+        self._received(answer)
+
+    def _exchange(self, session: Session, outcomes: Sequence[Outcome], want: Want) -> Answer:
+        """One exchange. After a lost reply the very same call is repeated: the broker knows its number."""
+        self._seq += 1
+        backoff_s = FIRST_BACKOFF_S
+        while True:
+            began = time.monotonic()
+            try:
+                answer = self.broker.exchange(session, self._seq, outcomes, want)
+            except BrokerUnreachable as error:
+                if self._is_out_of_time():
+                    raise
+                self.logger.warning("The broker does not answer, repeating: %s", error)
+                backoff_s = self._back_off(backoff_s)
+            else:
+                self._renewed = began
+                return answer
+
+    def _settled(self, outcomes: Sequence[Outcome], answer: Answer) -> None:
+        for outcome in outcomes:
+            self._outbox.popleft()
+            claim = outcome.claim
+            self._held.pop(claim.message_id, None)
+            if outcome.started:
+                self._learn(outcome.run_ms / 1000)
+            if claim.message_id in answer.refused:
+                self._refuse(claim)
+            else:
+                task_settled.emit(settled(outcome))
+
+    def _refuse(self, claim: Claim) -> None:
+        message = claim.message
+        self.logger.warning(
+            "Lease lost: the outcome of %s %s was refused, the message went elsewhere.",
+            message.actor_name,
+            message.message_id,
+        )
+        outcome_refused.emit(OutcomeRefused(message.message_id, message.actor_name, message.queue_name))
+
+    def _received(self, answer: Answer) -> None:
+        known = []
+        for claim in answer.claims:
+            self._held[claim.message_id] = claim
+            if claim.message.actor_name in self.broker.actors:
+                known.append(claim)
+            else:
+                self._outbox.append(unknown_task(claim))
+        self._backlog.put(known)
+        if answer.revoked:
+            self._release(self._backlog.withdraw(ids=answer.revoked))
+
+    # -- how much to claim -----------------------------------------------------------------------------
+
+    def _want(self) -> Want:
+        queues = tuple(self.queues)
+        if not self.is_claiming or not queues:
+            return Want(0, queues)
+        busy = self._backlog.running + self._backlog.waiting
+        target = self._threads + self._ahead()
+        return Want(max(0, min(target, MOST_CLAIMS) - busy), queues, not self._backlog.holds_suspect)
+
+    def _ahead(self) -> int:
+        """How many claims beyond the threads keep them busy for 20 ms; none while tasks are slow or unknown."""
+        if self._mean_s is None or time.monotonic() < self._cautious_until:
+            return 0
+        if self._mean_s > STALE_CLAIM_S:
+            return 0
+        return math.ceil(self._threads * AHEAD_S / max(self._mean_s, 0.0001))
+
+    def _learn(self, run_s: float) -> None:
+        mean = self._mean_s
+        self._mean_s = run_s if mean is None else mean + SMOOTHING * (run_s - mean)
+
+    def _withdraw_stale(self) -> None:
+        """Give back what waits while every thread is busy: another process may be idle."""
+        if self._backlog.waiting and not self._backlog.idle:
+            stale = self._backlog.withdraw(older_than_s=STALE_CLAIM_S)
+            if stale:
+                self._cautious_until = time.monotonic() + CAUTION_S
+                self._release(stale)
+
+    def _release(self, claims: Iterable[Claim]) -> None:
+        self._outbox.extend(released(claim, "not started") for claim in claims)
+
+    # -- session ---------------------------------------------------------------------------------------
+
+    def _open(self) -> Session:
+        if self._session is None:
+            began = time.monotonic()
+            self.broker.sweep(identity())
+            self._session = self.broker.open_session(identity())
+            self._renewed, self._seq = began, 0
+            self._next_sweep = began + SWEEP_S
+            self._opened.set()
+        return self._session
+
+    def _start_over(self, error: SessionLost) -> None:
+        """Everything we held belongs to others now. Running tasks go on; their outcomes will be refused."""
+        self.logger.warning("%s; starting a new session.", error)
+        self._backlog.withdraw()
+        self._outbox.clear()
+        for claim in list(self._held.values()):
+            self._refuse(claim)
+        self._held.clear()
+        self._session = None
+
+    def _housekeep(self, session: Session) -> None:
+        now = time.monotonic()
+        if now - self._renewed > session.lease_ms / 3000:
+            ids = self.broker.renew(session)
+            self._renewed = now
+            stray = ids - self._held.keys()
+            if stray:
+                self.logger.warning("Giving back %d claims that nobody here knows.", len(stray))
+                self.broker.release(session, stray)
+        if now >= self._next_sweep:
+            self._next_sweep = now + SWEEP_S * random.uniform(0.8, 1.2)
+            self.broker.sweep(identity())
+
+    def _patience_s(self) -> float:
+        if self._backlog.waiting and not self._backlog.idle:
+            return STALE_CLAIM_S
+        return IDLE_S
+
+    # -- the end ---------------------------------------------------------------------------------------
+
+    def _is_finished(self) -> bool:
+        return self._finish_by is not None and (not self._outbox or self._is_out_of_time())
+
+    def _is_out_of_time(self) -> bool:
+        return self._finish_by is not None and time.monotonic() >= self._finish_by
+
+    def _back_off(self, seconds: float) -> float:
+        deadline = time.monotonic() + seconds * random.uniform(0.5, 1)
+        while time.monotonic() < deadline and not self._is_out_of_time():
+            time.sleep(0.05)
+        return min(seconds * 2, SLOWEST_BACKOFF_S)
+
+    def _close(self) -> None:
+        try:
+            if self._session is not None:
+                self.broker.close_session(self._session)
+        except BrokerUnreachable as error:
+            self.logger.warning(
+                "The broker does not answer at the end (%s): %d messages will be delivered again.",
+                error,
+                len(self._held),
+            )
+        self._waiter.close()
+
+
+def released(claim: Claim, reason: str, *, started: bool = False) -> Outcome:
+    """Give a claim back; no retry is used up."""
+    return Outcome(claim, Kind.RELEASED, claim.message, reason=reason, started=started)
+
+
+def settled(outcome: Outcome) -> TaskSettled:
+    """The event for an accepted outcome."""
+    claim, message, failure = outcome.claim, outcome.message, outcome.failure
+    return TaskSettled(
+        message_id=claim.message_id,
+        task=message.actor_name,
+        queue=message.queue_name,
+        kind=outcome.kind,
+        generation=claim.generation,
+        fence=claim.fence,
+        retries=outcome.retries_before + (outcome.kind is Kind.RETRY and outcome.started),
+        enqueued_at_ms=claim.enqueued_at_ms,
+        wait_ms=outcome.wait_ms,
+        run_ms=outcome.run_ms,
+        reason=outcome.reason,
+        error_type=failure.type if failure else "",
+        error=failure.text if failure else "",
+        traceback=failure.traceback if failure else "",
+    )

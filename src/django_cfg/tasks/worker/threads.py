@@ -1,0 +1,155 @@
+"""Task threads: take a claim, run hooks and task, hand over one outcome."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from dramatiq.errors import RateLimitExceeded, Retry
+from dramatiq.logging import get_logger
+from dramatiq.middleware import SkipMessage
+from dramatiq.worker import WorkerThread
+
+from django_cfg.tasks.brokers.base import EngineBroker
+from django_cfg.tasks.brokers.contract import ClaimedMessage, Outcome
+from django_cfg.tasks.middleware.interrupts import TaskSlot
+from django_cfg.tasks.worker.backlog import Backlog
+from django_cfg.tasks.worker.exchange import ExchangeThread, released
+
+if TYPE_CHECKING:
+    from dramatiq import Actor
+
+
+class EngineThread(WorkerThread):
+    """One thread that runs tasks. It does no I/O of its own."""
+
+    broker: EngineBroker
+
+    def __init__(self, broker: EngineBroker, backlog: Backlog, exchange: ExchangeThread) -> None:
+        threading.Thread.__init__(self, daemon=True)
+        self.logger = get_logger(__name__, type(self))
+        self.broker = broker
+        self.running = False
+        self.paused = False
+        self.paused_event = threading.Event()
+        self._backlog = backlog
+        self._exchange = exchange
+        self._slot: TaskSlot | None = None
+
+    def run(self) -> None:
+        self.running = True
+        self._slot = TaskSlot()
+        self.broker.emit_after("worker_thread_boot", self)
+        while (message := self._backlog.take()) is not None:
+            try:
+                self.process_message(message)
+            finally:
+                self._backlog.done(message.claim)
+        self.broker.emit_before("worker_thread_shutdown", self)
+        self._slot.close()
+        self.running = False
+
+    def process_message(self, message: Any) -> None:
+        """Run one claim to its outcome, with hooks in Dramatiq's order."""
+        if not self._exchange.may_start():
+            self._exchange.put(released(message.claim, "lease about to end"))
+            return
+        collector = self.broker.begin(message.claim)
+        clock = _Clock(message)
+        skipped = False
+        try:
+            skipped = self._run_hooks_and_task(message, clock)
+        finally:
+            collector.wait_ms, collector.run_ms = clock.wait_ms, clock.run_ms
+            signal = "nack" if message.failed else "ack"
+            self.broker.emit_before(signal, message)
+            self.broker.emit_after(signal, message)
+            error = message._exception
+            outcome = collector.outcome(failed=message.failed, skipped=skipped, error=error)
+            self.broker.end()
+            self._hand_over(outcome)
+            message.clear_exception()  # a kept traceback would keep the task's frames alive
+
+    def _hand_over(self, outcome: Outcome) -> None:
+        self._exchange.put(outcome)
+
+    def _run_hooks_and_task(self, message: ClaimedMessage, clock: _Clock) -> bool:
+        """Returns whether a hook skipped the task."""
+        actor: Actor[Any, Any] | None = None
+        try:
+            self.broker.emit_before("process_message", message)
+            result = None
+            if not message.failed:
+                actor = self.broker.get_actor(message.actor_name)
+                result = self._call(actor, message, clock)
+            self.broker.emit_after("process_message", message, result=result)
+        except SkipMessage as error:
+            self._leave()
+            if message.failed:
+                message.stuff_exception(error)
+            self.logger.warning("Message %s was skipped: %s", message.message_id, error)
+            self.broker.emit_after("skip_message", message)
+            return True
+        except BaseException as error:  # noqa: BLE001 - the outermost frame of a task; even SystemExit ends only it
+            self._leave()
+            message.stuff_exception(error)
+            self._log(message, actor, error)
+            self.broker.emit_after("process_message", message, exception=error)
+        return False
+
+    def _call(self, actor: Actor[Any, Any], message: ClaimedMessage, clock: _Clock) -> Any:
+        slot = self._slot
+        with clock, slot_or_nothing(slot):
+            return actor(*message.args, **message.kwargs)
+
+    def _leave(self) -> None:
+        if self._slot is not None:
+            self._slot.leave()
+
+    def _log(self, message: ClaimedMessage, actor: Actor[Any, Any] | None, error: BaseException) -> None:
+        """Task and id, never the arguments: they may hold secrets."""
+        throws = message.options.get("throws") or (actor.options.get("throws") if actor else None)
+        name = (message.actor_name, message.message_id)
+        if isinstance(error, Retry):
+            return
+        if isinstance(error, RateLimitExceeded):
+            self.logger.debug("Rate limit exceeded in %s %s: %s", *name, error)
+        elif throws and isinstance(error, throws):
+            self.logger.info("Task %s %s ended with its expected %s.", *name, type(error).__name__)
+        else:
+            self.logger.log(logging.ERROR, "Task %s %s failed.", *name, exc_info=error)
+
+
+class _InSlot:
+    def __init__(self, slot: TaskSlot) -> None:
+        self._slot = slot
+
+    def __enter__(self) -> None:
+        self._slot.enter()
+
+    def __exit__(self, *error: object) -> None:
+        self._slot.leave()
+
+
+def slot_or_nothing(slot: TaskSlot | None) -> contextlib.AbstractContextManager[None]:
+    """The guard around a task; nothing where no thread of ours runs it (a drain in a test)."""
+    return contextlib.nullcontext() if slot is None else _InSlot(slot)
+
+
+class _Clock:
+    """How long a task waited and ran, in milliseconds."""
+
+    def __init__(self, message: ClaimedMessage) -> None:
+        claim = message.claim
+        self.wait_ms = claim.waited_ms + (time.monotonic() - claim.received_at) * 1000
+        self.run_ms = 0.0
+        self._began = 0.0
+
+    def __enter__(self) -> None:
+        self._began = time.perf_counter()
+
+    def __exit__(self, *error: object) -> None:
+        self.run_ms = (time.perf_counter() - self._began) * 1000

@@ -1,0 +1,1 @@
+"""For tests of projects and of brokers: waiting for conditions, and the suite that a broker must pass."""

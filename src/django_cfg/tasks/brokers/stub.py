@@ -7,7 +7,7 @@ import itertools
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from dramatiq import Message
@@ -208,18 +208,14 @@ class StubBroker(EngineBroker):
                 self._bury(entry, outcome.reason, outcome.failure.text if outcome.failure else "")
         return True
 
-    def _claim(self, session: Session, want: Want) -> Iterable[Claim]:
-        if want.count <= 0:
-            return
-        may_take_suspect = want.suspect
-        for entry in sorted(self._ready(want), key=lambda e: (e.priority, e.position)):
-            if want.count <= 0:
-                return
-            if entry.deliveries and not may_take_suspect:
-                continue
-            may_take_suspect = may_take_suspect and not entry.deliveries
-            want = replace(want, count=want.count - 1)
-            yield self._hand_out(entry, session)
+    def _claim(self, session: Session, want: Want) -> list[Claim]:
+        """A fair share of each queue, at most one suspect; best priority first."""
+        ready = sorted(self._ready(want), key=lambda e: (e.priority, e.position))
+        suspects = [e for e in ready if e.deliveries][: int(want.suspect)]
+        calm = [[e for e in ready if e.message.queue_name == q and not e.deliveries] for q in want.queues]
+        in_turn = [e for rank in itertools.zip_longest(*calm) for e in rank if e is not None]
+        taken = [*suspects, *in_turn][: max(0, want.count)]
+        return [self._hand_out(e, session) for e in sorted(taken, key=lambda e: (e.priority, e.position))]
 
     def _ready(self, want: Want) -> Iterable[_Entry]:
         now = self.clock()
@@ -372,21 +368,32 @@ class StubBroker(EngineBroker):
             self._results.clear()
 
     def waiter(self) -> Waiter:
-        return _StubWaiter(self._changed, self._has_work)
+        return _StubWaiter(self._changed, self._look)
 
-    def _has_work(self, queues: tuple[str, ...]) -> bool:
-        return any(True for _ in self._ready(Want(1, queues)))
+    def _look(self, queues: tuple[str, ...]) -> tuple[bool, int | None]:
+        """Whether something is ready, and the milliseconds until the next is due."""
+        want = Want(1, queues)
+        return any(True for _ in self._ready(want)), self._next_due_ms(want)
 
 
 class _StubWaiter:
-    def __init__(self, changed: threading.Condition, has_work: Callable[[tuple[str, ...]], bool]) -> None:
+    def __init__(
+        self, changed: threading.Condition, look: Callable[[tuple[str, ...]], tuple[bool, int | None]]
+    ) -> None:
         self._changed = changed
-        self._has_work = has_work
+        self._look = look
         self._woken = False
 
     def wait(self, queues: tuple[str, ...], timeout_s: float) -> None:
+        deadline = time.monotonic() + timeout_s
         with self._changed:
-            self._changed.wait_for(lambda: self._woken or self._has_work(queues), timeout_s)
+            while not self._woken:
+                is_ready, next_due_ms = self._look(queues)
+                left_s = deadline - time.monotonic()
+                if is_ready or left_s <= 0:
+                    break
+                until_due_s = left_s if next_due_ms is None else next_due_ms / 1000
+                self._changed.wait(min(left_s, until_due_s) + 0.001)
             self._woken = False
 
     def wake(self) -> None:

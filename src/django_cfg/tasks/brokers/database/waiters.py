@@ -104,6 +104,8 @@ class PostgresWaiter:
         self._read_end, self._write_end = os.pipe()
         os.set_blocking(self._read_end, False)
         os.set_blocking(self._write_end, False)
+        self._ends = threading.Lock()
+        self._is_closed = False
         self._listener: Any = None
 
     def wait(self, queues: tuple[str, ...], timeout_s: float) -> None:
@@ -156,12 +158,17 @@ class PostgresWaiter:
             listener.close()
 
     def wake(self) -> None:
-        try:
-            os.write(self._write_end, b"w")
-        except BlockingIOError:
-            pass  # the pipe is full of wake-ups already
+        with self._ends:
+            if self._is_closed:
+                return  # a task that outlived its worker; its pipe's number may be another file by now
+            try:
+                os.write(self._write_end, b"w")
+            except BlockingIOError:
+                pass  # the pipe is full of wake-ups already
 
     def close(self) -> None:
         self._drop()
-        os.close(self._read_end)
-        os.close(self._write_end)
+        with self._ends:
+            self._is_closed = True
+            os.close(self._read_end)
+            os.close(self._write_end)

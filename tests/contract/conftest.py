@@ -1,0 +1,51 @@
+"""Brokers under test, each empty and with short backoffs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+
+import dramatiq
+import pytest
+from django.conf import settings as django_settings
+from dramatiq import broker as dramatiq_broker
+
+from django_cfg.tasks.brokers import make
+from django_cfg.tasks.brokers.base import EngineBroker
+from django_cfg.tasks.conf import TaskSettings
+
+FAST = TaskSettings(max_retries=2, min_backoff=100, max_backoff=200, max_deliveries=3, max_payload_bytes=100_000)
+
+
+def serving(url: str) -> Iterator[EngineBroker]:
+    """The broker of a URL as Dramatiq's global one."""
+    before = dramatiq_broker.global_broker
+    broker = make.make(replace(FAST, broker_url=url))
+    dramatiq.set_broker(broker)
+    broker.flush_all()
+    yield broker
+    broker.flush_all()
+    broker.close()
+    dramatiq_broker.global_broker = before
+
+
+@pytest.fixture
+def stub_broker(transactional_db: None) -> Iterator[EngineBroker]:
+    yield from serving("stub://")
+
+
+@pytest.fixture
+def sqlite_broker(transactional_db: None) -> Iterator[EngineBroker]:
+    yield from serving("database://default")
+
+
+@pytest.fixture
+def postgres_broker(request: pytest.FixtureRequest) -> Iterator[EngineBroker]:
+    if "postgres" not in django_settings.DATABASES:
+        where = f"{django_settings.POSTGRES_HOST}:{django_settings.POSTGRES_PORT}"
+        if os.environ.get("CI") == "true":
+            pytest.fail(f"PostgreSQL does not answer at {where}")
+        pytest.skip(f"PostgreSQL does not answer at {where}")
+    request.getfixturevalue("transactional_db")
+    yield from serving("database://postgres")

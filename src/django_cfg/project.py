@@ -36,7 +36,9 @@ from django_cfg.settings.mail import mail_settings
 def _setting_name(name: str) -> str:
     # Django ignores names that are not upper case, in silence.
     if not name.isidentifier() or not name.isupper():
-        raise ConfigurationError(f"extra_settings: {name!r} is no setting; names are upper case, like {name.upper()!r}")
+        raise ConfigurationError(
+            f"extra_settings: {name!r} is no setting; names are upper case, like {name.upper()!r}"
+        )
     return name
 
 
@@ -59,9 +61,9 @@ class DjangoConfig(Part):
         SecretStr(""), description='SECRET_KEY; "": a development key, and an error when debug is off.'
     )
     allowed_hosts: list[str] = Field(default_factory=list, description="ALLOWED_HOSTS.")
-    installed_apps: Annotated[list[App], AfterValidator(lambda names: check_unique("installed_apps", names))] = (
-        Field(default_factory=list, description="Your apps, after Django's own.")
-    )
+    installed_apps: Annotated[
+        list[App], AfterValidator(lambda names: check_unique("installed_apps", names))
+    ] = Field(default_factory=list, description="Your apps, after Django's own.")
     middleware: Annotated[
         list[Middleware], AfterValidator(lambda names: check_unique("middleware", names))
     ] = Field(default_factory=list, description="Your middleware, after Django's own.")
@@ -69,7 +71,9 @@ class DjangoConfig(Part):
     databases: dict[str, DatabaseConfig] = Field(
         default_factory=dict, description="Databases by alias; none: SQLite in db.sqlite3."
     )
-    cache_default: CacheConfig | None = Field(None, description="Default cache; None: memory of each process.")
+    cache_default: CacheConfig | None = Field(
+        None, description="Default cache; None: memory of each process."
+    )
     email: EmailConfig | None = Field(None, description="Mail; None: SMTP to localhost.")
     telegram: TelegramConfig | None = Field(None, description="Telegram bot; None: none.")
     tasks: TaskConfig | None = Field(None, description="Background tasks; None: none.")

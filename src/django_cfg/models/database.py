@@ -34,7 +34,9 @@ def _engine(value: str) -> str:
     if "." in value:
         return value
     shown = redact_value("engine", value)
-    raise ConfigurationError(f"engine {shown} is neither a dotted path nor known; {did_you_mean(value, ENGINES)}")
+    raise ConfigurationError(
+        f"engine {shown} is neither a dotted path nor known; {did_you_mean(value, ENGINES)}"
+    )
 
 
 class DatabaseConfig(Part):
@@ -59,7 +61,9 @@ class DatabaseConfig(Part):
     def contradictions(cls, values: Mapping[str, Any]) -> Iterator[Problem]:
         engine, options = values.get("engine"), values.get("options", {})
         if engine not in (None, SQLITE) and values.get("name") == "" and "service" not in options:
-            yield Problem(("name",), f"name is empty, and {engine} needs one", cure="write the database's name")
+            yield Problem(
+                ("name",), f"name is empty, and {engine} needs one", cure="write the database's name"
+            )
 
     @property
     def is_sqlite(self) -> bool:

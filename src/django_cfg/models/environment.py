@@ -11,8 +11,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path as FilePath
 from typing import Any, Literal, Self
 
-from pydantic import Field, ModelWrapValidatorHandler, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, DotEnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import (
+    Field,
+    ModelWrapValidatorHandler,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_settings import (
+    BaseSettings,
+    DotEnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    YamlConfigSettingsSource,
+)
 
 from django_cfg.models.database import DatabaseConfig
 from django_cfg.models.email import EmailConfig
@@ -123,15 +136,14 @@ class _Report:
         return f"set {self.reader.name_of(tuple(map(str, problem.loc)))}"
 
 
-class _LayeredSource(PydanticBaseSettingsSource):
+class _LayeredSource(YamlConfigSettingsSource):
     """All sources of a machine in one, because an error has to name the one that a value came from."""
 
     def __init__(self, settings_cls: type[BaseSettings], dotenv: PydanticBaseSettingsSource) -> None:
-        super().__init__(settings_cls)
+        # Not the parent's: it reads the file at once and forgets the lines. The parent stands there so that
+        # pydantic-settings knows that the configuration key `yaml_file` is used.
+        PydanticBaseSettingsSource.__init__(self, settings_cls)
         self.env_files = _files(dotenv.env_file if isinstance(dotenv, DotEnvSettingsSource) else None)
-
-    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
-        raise NotImplementedError("this source gives all fields at once")
 
     def __call__(self) -> dict[str, Any]:
         config = self.settings_cls.model_config

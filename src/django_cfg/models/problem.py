@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, LiteralString, Self, cast
+from typing import Any, Self
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
@@ -18,7 +18,8 @@ from django_cfg.redact import redact_value
 
 Loc = tuple[int | str, ...]
 CODE = "code"  # of a value whose part will say its own name
-_TEMPLATE: LiteralString = "{what}{got} (from {source}){cure}"
+_TEMPLATE = "{what}{got} (from {source}){cure}"
+_NAMELESS = "value"
 _UNKNOWN = "extra_forbidden"
 # These say all there is to say; showing the value too would repeat it.
 _WITHOUT_VALUE = frozenset({_UNKNOWN, "missing"})
@@ -61,10 +62,9 @@ class Problem:
             "cure": f"; {self.cure}" if self.cure else "",
             "problem": asdict(self),
         }
-        kind = cast(LiteralString, self.kind)
         # `input` is given too, because ValidationError.errors() returns it even when inputs are hidden.
         return InitErrorDetails(
-            type=PydanticCustomError(kind, _TEMPLATE, context), loc=self.loc, input=self.got
+            type=PydanticCustomError(self.kind, _TEMPLATE, context), loc=self.loc, input=self.got
         )
 
 
@@ -85,9 +85,7 @@ def failure(title: str, problems: Iterable[Problem]) -> ValidationError:
     return ValidationError.from_exception_data(title, [p.details() for p in problems], hide_input=True)
 
 
-def problems_of(
-    error: ValidationError, source: str, known: Sequence[str], under: Loc = ()
-) -> list[Problem]:
+def problems_of(error: ValidationError, source: str, known: Sequence[str], under: Loc = ()) -> list[Problem]:
     """Every line of pydantic's error as a problem; lines that a nested part wrote stay as they are.
 
     Args:
@@ -101,10 +99,12 @@ def problems_of(
 def _problem(line: ErrorDetails, source: str, known: Sequence[str], loc: Loc) -> Problem:
     context = line.get("ctx", {})
     if isinstance(own := context.get("problem"), dict):
-        return replace(Problem(**own), loc=loc)
+        return _moved(Problem(**own), loc)
     name = _field(loc)
     if line["type"] == _UNKNOWN:
-        return Problem(loc, f"unknown key {name!r}", source, cure=did_you_mean(name, known), kind=_UNKNOWN)
+        key = redact_value("name", name)
+        cure = did_you_mean(name, known)
+        return Problem((*loc[:-1], key.strip("'")), f"unknown key {key}", source, cure=cure, kind=_UNKNOWN)
     got = None if line["type"] in _WITHOUT_VALUE else redact_value(name, line["input"])
     raised = context.get("error")
     if isinstance(raised, ConfigurationError):
@@ -112,9 +112,16 @@ def _problem(line: ErrorDetails, source: str, known: Sequence[str], loc: Loc) ->
     return Problem(loc, _complaint(name, line, raised), source, got, kind=line["type"])
 
 
+def _moved(problem: Problem, loc: Loc) -> Problem:
+    """A nested part's problem, as the part around it sees it."""
+    if not problem.loc:  # about the nested part as a whole, which did not know its own name
+        return replace(problem, loc=loc, what=problem.what.replace(_NAMELESS, _field(loc), 1))
+    return replace(problem, loc=(*loc[: len(loc) - len(problem.loc)], *problem.loc))
+
+
 def _field(loc: Loc) -> str:
     # Pydantic marks the key of a dictionary with a step of its own.
-    return next((step for step in reversed(loc) if isinstance(step, str) and step != "[key]"), "value")
+    return next((step for step in reversed(loc) if isinstance(step, str) and step != "[key]"), _NAMELESS)
 
 
 def _complaint(name: str, line: ErrorDetails, raised: Any) -> str:

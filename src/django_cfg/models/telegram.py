@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -12,6 +13,8 @@ from django_cfg.models.part import Part
 from django_cfg.redact import redact_url
 
 PUBLIC_API = "https://api.telegram.org"
+_TOKEN = re.compile(r"\d+:[A-Za-z0-9_\-]+")
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 class TelegramConfig(Part):
@@ -24,10 +27,11 @@ class TelegramConfig(Part):
 
     @field_validator("bot_token")
     @classmethod
-    def _not_blank(cls, value: SecretStr) -> SecretStr:
-        token = value.get_secret_value()
-        if not token or any(character.isspace() for character in token):
-            raise ConfigurationError("bot_token is empty or holds a blank; copy it from @BotFather again")
+    def _looks_like_a_token(cls, value: SecretStr) -> SecretStr:
+        if not _TOKEN.fullmatch(value.get_secret_value()):
+            raise ConfigurationError(
+                "bot_token does not look like digits:letters; copy it from @BotFather again"
+            )
         return value
 
     @field_validator("chat_id", mode="before")
@@ -38,13 +42,12 @@ class TelegramConfig(Part):
 
     @field_validator("api_url")
     @classmethod
-    def _http(cls, value: str) -> str:
-        try:
-            usable = urlsplit(value).scheme in ("http", "https") and bool(urlsplit(value).hostname)
-        except ValueError:
-            usable = False
-        if not usable:
-            raise ConfigurationError(f"api_url {redact_url(value)!r} is no http address; write {PUBLIC_API}")
+    def _private(cls, value: str) -> str:
+        if not _is_private(value):
+            raise ConfigurationError(
+                f"api_url {redact_url(value)!r} must be https://host, or http:// for this machine alone, "
+                "because requests to it carry the token"
+            )
         return value.rstrip("/")
 
     def to_django_config(self) -> dict[str, Any]:
@@ -55,3 +58,12 @@ class TelegramConfig(Part):
             "timeout_s": self.timeout_s,
             "api_url": self.api_url,
         }
+
+
+def _is_private(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
+    safe = parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOOPBACK)
+    return safe and bool(parts.hostname) and not (parts.username or parts.query or parts.fragment)

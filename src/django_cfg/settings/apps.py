@@ -33,7 +33,7 @@ def installed_apps(own: Iterable[str], *, with_tasks: bool) -> list[str]:
 
 
 def middleware(own: Iterable[str]) -> list[str]:
-    """Django's usual stack and then the user's; another order is written as `MIDDLEWARE` in extra settings."""
+    """Django's usual stack and then the user's; for another order write MIDDLEWARE in extra settings."""
     return _once((*CONTRIB_MIDDLEWARE, *own))
 
 

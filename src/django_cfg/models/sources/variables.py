@@ -66,9 +66,13 @@ class VariableReader:
     def _unknown(self, layer: Layer, path: Path, name: str, entry: Entry) -> None:
         if not self.prefix:
             return
-        known = [self.name_of(known_path) for known_path in paths_of(self.model)]
-        close = suggest(name.upper(), known)
-        cure = f"did you mean {close}?" if close else f"remove it; known names start like {known[0]}"
+        # Without the prefix, which alone would make all names similar.
+        known = [self.delimiter.join(known_path) for known_path in paths_of(self.model)]
+        close = suggest(self.delimiter.join(path), known)
+        names = ", ".join(self.name_of((field,)) for field in self.model.model_fields)
+        cure = (
+            f"did you mean {self.name_of((close,))}?" if close else f"remove it; sections and fields: {names}"
+        )
         layer.refuse(path, f"unknown variable {name}", entry.origin, cure)
 
 
@@ -100,7 +104,9 @@ def _decoded(text: str, annotation: Any) -> Any:
             raise ValueError("not an object")
         return value
     if is_list(annotation):
-        return json.loads(text) if text.lstrip().startswith("[") else [item.strip() for item in text.split(",")]
+        return (
+            json.loads(text) if text.lstrip().startswith("[") else [item.strip() for item in text.split(",")]
+        )
     return text
 
 

@@ -31,8 +31,10 @@ class DramatiqConfig(Part):
 
     processes: int = Field(4, ge=1, le=32, description="Worker processes of one `rundramatiq`.")
     threads: int = Field(8, ge=1, le=64, description="Tasks that one process runs at a time.")
-    queues: Annotated[list[Queue], AfterValidator(lambda names: check_unique("queues", names))] | None = Field(
-        None, description="What a plain worker serves; None: `default` and every queue that a task names."
+    queues: Annotated[list[Queue], AfterValidator(lambda names: check_unique("queues", names))] | None = (
+        Field(
+            None, description="What a plain worker serves; None: `default` and every queue that a task names."
+        )
     )
 
     max_retries: int = Field(3, ge=0, description="Attempts after the first; 0: none.")
@@ -52,7 +54,9 @@ class DramatiqConfig(Part):
         5, ge=1, description="Started runs that died with their process before it is a dead letter."
     )
     shutdown_timeout_ms: int = Field(
-        25_000, ge=0, description="Time for running tasks to end at a graceful stop, ms; 0: give back at once."
+        25_000,
+        ge=0,
+        description="Time for running tasks to end at a graceful stop, ms; 0: give back at once.",
     )
     worker_conn_max_age: int | None = Field(
         60, ge=0, description="Life of a worker's database connection, s; 0: one task; None: no limit."

@@ -47,8 +47,9 @@ def check_key_prefix(prefix: str) -> str:
         ConfigurationError: empty, or with characters that do not survive a shell.
     """
     if not _KEY_PREFIX.fullmatch(prefix):
+        shown = redact_value("prefix", prefix)
         raise ConfigurationError(
-            f"redis_key_prefix: {redact_value('prefix', prefix)} must be letters, digits and any of _ . : - {{ }}, at least one"
+            f"redis_key_prefix: {shown} must be letters, digits and any of _ . : - {{ }}, at least one"
         )
     return prefix
 

@@ -66,7 +66,9 @@ class TaskConfig(Part):
     @classmethod
     def _usable_results(cls, value: str | None) -> str | None:
         if value == "":
-            raise ConfigurationError("result_backend is empty; write a URL, or None for the broker's own store")
+            raise ConfigurationError(
+                "result_backend is empty; write a URL, or None for the broker's own store"
+            )
         return value if value is None else check_url("result_backend", value, RESULT_SCHEMES)
 
     def resolved_broker_url(self, cache_redis_url: str = "") -> str:

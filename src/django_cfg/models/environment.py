@@ -91,7 +91,7 @@ class Environment(Part, BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return init_settings, _LayeredSource(settings_cls, dotenv_settings)
+        return init_settings, _LayeredSource(settings_cls, dotenv_settings), file_secret_settings
 
     @model_validator(mode="wrap")
     @classmethod
@@ -127,8 +127,12 @@ class _Report:
         for length in range(len(path), 0, -1):
             if (origin := self.origins.get(path[:length])) is not None:
                 return origin
-        section = [origin for known, origin in self.origins.items() if known[: len(path) - 1] == path[:-1]]
-        return ", ".join(dict.fromkeys(section)) if len(path) > 1 and section else problem.source
+        # A whole section, or a field that is wrong only beside its neighbours.
+        near = self._below(path) or (self._below(path[:-1]) if len(path) > 1 else [])
+        return ", ".join(near) or problem.source
+
+    def _below(self, path: Path) -> list[str]:
+        return list(dict.fromkeys(o for known, o in self.origins.items() if known[: len(path)] == path))
 
     def _cure(self, problem: Problem) -> str:
         if problem.kind != "missing":

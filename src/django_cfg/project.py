@@ -53,12 +53,13 @@ class DjangoConfig(Part):
     `settings.py` is then `globals().update(config.get_all_settings())`.
     """
 
-    project_name: str = Field("Django project", min_length=1, description="Name of the project.")
+    project_name: str = Field(default="Django project", min_length=1, description="Name of the project.")
     debug: bool | None = Field(
-        None, description="DEBUG; None: on while allowed_hosts is empty, so for this machine alone."
+        default=None, description="DEBUG; None: on while allowed_hosts is empty, so for this machine alone."
     )
     secret_key: SecretStr | str = Field(
-        SecretStr(""), description='SECRET_KEY; "": a development key, and an error when debug is off.'
+        default=SecretStr(""),
+        description='SECRET_KEY; "": a development key, and an error when debug is off.',
     )
     allowed_hosts: list[str] = Field(default_factory=list, description="ALLOWED_HOSTS.")
     installed_apps: Annotated[
@@ -67,20 +68,20 @@ class DjangoConfig(Part):
     middleware: Annotated[
         list[Middleware], AfterValidator(lambda names: check_unique("middleware", names))
     ] = Field(default_factory=list, description="Your middleware, after Django's own.")
-    root_urlconf: str = Field("", description='ROOT_URLCONF; "": none, for a project without pages.')
+    root_urlconf: str = Field(default="", description='ROOT_URLCONF; "": none, for a project without pages.')
     databases: dict[str, DatabaseConfig] = Field(
         default_factory=dict, description="Databases by alias; none: SQLite in db.sqlite3."
     )
     cache_default: CacheConfig | None = Field(
-        None, description="Default cache; None: memory of each process."
+        default=None, description="Default cache; None: memory of each process."
     )
-    email: EmailConfig | None = Field(None, description="Mail; None: SMTP to localhost.")
-    telegram: TelegramConfig | None = Field(None, description="Telegram bot; None: none.")
-    tasks: TaskConfig | None = Field(None, description="Background tasks; None: none.")
+    email: EmailConfig | None = Field(default=None, description="Mail; None: SMTP to localhost.")
+    telegram: TelegramConfig | None = Field(default=None, description="Telegram bot; None: none.")
+    tasks: TaskConfig | None = Field(default=None, description="Background tasks; None: none.")
     processes: dict[str, ProcessConfig] = Field(
         default_factory=dict, description="Production processes by name."
     )
-    dramatiq_broker_url: str = Field("", description="Another spelling of tasks.broker_url.")
+    dramatiq_broker_url: str = Field(default="", description="Another spelling of tasks.broker_url.")
     extra_settings: dict[SettingName, Any] = Field(
         default_factory=dict, description="Settings of your own; they win over generated ones."
     )

@@ -43,19 +43,23 @@ class DatabaseConfig(Part):
     """One entry of `DATABASES`. `DatabaseConfig()` is SQLite in `db.sqlite3`."""
 
     engine: Annotated[str, AfterValidator(_engine)] = Field(
-        "sqlite3", description="sqlite3, postgresql, mysql, oracle, or the dotted path of a backend."
+        default="sqlite3", description="sqlite3, postgresql, mysql, oracle, or the dotted path of a backend."
     )
-    name: str = Field("", description='Database, or file of SQLite; "": db.sqlite3 for SQLite.')
-    user: str = Field("", description="User name.")
-    password: SecretStr = Field(SecretStr(""), description="Password.")
-    host: str = Field("", description='Host or socket directory; "": the driver\'s default.')
-    port: int | None = Field(None, ge=1, le=65_535, description="TCP port; None: the driver's default.")
+    name: str = Field(default="", description='Database, or file of SQLite; "": db.sqlite3 for SQLite.')
+    user: str = Field(default="", description="User name.")
+    password: SecretStr = Field(default=SecretStr(""), description="Password.")
+    host: str = Field(default="", description='Host or socket directory; "": the driver\'s default.')
+    port: int | None = Field(
+        default=None, ge=1, le=65_535, description="TCP port; None: the driver's default."
+    )
     options: dict[str, Any] = Field(default_factory=dict, description="OPTIONS of the backend, over ours.")
     conn_max_age: int | None = Field(
-        0, ge=0, description="Life of a connection in web processes, s; 0: one request; None: no limit."
+        default=0,
+        ge=0,
+        description="Life of a connection in web processes, s; 0: one request; None: no limit.",
     )
-    conn_health_checks: bool = Field(False, description="Test a kept connection before its next use.")
-    atomic_requests: bool = Field(False, description="One transaction per request.")
+    conn_health_checks: bool = Field(default=False, description="Test a kept connection before its next use.")
+    atomic_requests: bool = Field(default=False, description="One transaction per request.")
 
     @classmethod
     def contradictions(cls, values: Mapping[str, Any]) -> Iterator[Problem]:

@@ -37,18 +37,19 @@ class EmailConfig(Part):
     """Django's mail. `EmailConfig()` sends by SMTP to localhost, port 25."""
 
     backend: Annotated[str, AfterValidator(_backend)] = Field(
-        "smtp", description="smtp, console, file, memory, dummy, or the dotted path of a mail backend."
+        default="smtp",
+        description="smtp, console, file, memory, dummy, or the dotted path of a mail backend.",
     )
-    host: str = Field("localhost", min_length=1, description="SMTP server.")
-    port: int = Field(25, ge=1, le=65_535, description="SMTP port.")
-    username: str = Field("", description='SMTP user; "": no login.')
-    password: SecretStr = Field(SecretStr(""), description="SMTP password.")
-    use_tls: bool = Field(False, description="STARTTLS, usually port 587.")
-    use_ssl: bool = Field(False, description="TLS from the first byte, usually port 465.")
-    timeout_s: int = Field(10, ge=1, description="Longest wait for the mail server, s.")
-    file_path: str = Field("", description="Directory of the file backend.")
+    host: str = Field(default="localhost", min_length=1, description="SMTP server.")
+    port: int = Field(default=25, ge=1, le=65_535, description="SMTP port.")
+    username: str = Field(default="", description='SMTP user; "": no login.')
+    password: SecretStr = Field(default=SecretStr(""), description="SMTP password.")
+    use_tls: bool = Field(default=False, description="STARTTLS, usually port 587.")
+    use_ssl: bool = Field(default=False, description="TLS from the first byte, usually port 465.")
+    timeout_s: int = Field(default=10, ge=1, description="Longest wait for the mail server, s.")
+    file_path: str = Field(default="", description="Directory of the file backend.")
     default_from_email: str = Field(
-        "webmaster@localhost", min_length=3, description="Sender when a mail names none."
+        default="webmaster@localhost", min_length=3, description="Sender when a mail names none."
     )
 
     @classmethod

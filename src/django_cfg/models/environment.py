@@ -47,8 +47,8 @@ _REPORT = " report"
 class RedisUrls(Part):
     """Addresses of Redis; `""` means that there is none."""
 
-    tasks_url: str = Field("", description="Redis of background tasks.")
-    cache_url: str = Field("", description="Redis of the cache.")
+    tasks_url: str = Field(default="", description="Redis of background tasks.")
+    cache_url: str = Field(default="", description="Redis of the cache.")
 
     @field_validator("tasks_url")
     @classmethod
@@ -71,16 +71,16 @@ class Environment(Part, BaseSettings):
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_nested_delimiter="__", env_file=".env")
 
     environment: Literal["development", "test", "staging", "production"] = Field(
-        "development", description="What this machine is for."
+        default="development", description="What this machine is for."
     )
-    debug: bool | None = Field(None, description="For DjangoConfig.debug.")
-    secret_key: SecretStr = Field(SecretStr(""), description="For DjangoConfig.secret_key.")
+    debug: bool | None = Field(default=None, description="For DjangoConfig.debug.")
+    secret_key: SecretStr = Field(default=SecretStr(""), description="For DjangoConfig.secret_key.")
     allowed_hosts: list[str] = Field(default_factory=list, description="For DjangoConfig.allowed_hosts.")
     redis: RedisUrls = Field(default_factory=RedisUrls, description="Addresses of Redis.")
     dramatiq: DramatiqConfig = Field(default_factory=DramatiqConfig, description="Workers and limits.")
     database: DatabaseConfig = Field(default_factory=DatabaseConfig, description="The default database.")
     email: EmailConfig = Field(default_factory=EmailConfig, description="Mail.")
-    telegram: TelegramConfig | None = Field(None, description="Telegram bot; None: none.")
+    telegram: TelegramConfig | None = Field(default=None, description="Telegram bot; None: none.")
 
     @classmethod
     def settings_customise_sources(

@@ -41,7 +41,7 @@ class ProcessConfig(Part):
         default_factory=dict, description="Arguments of the process by option name, or a list of texts."
     )
     APP: str | None = Field(
-        None, description="Application to serve, where the backend takes one; None: the project's."
+        default=None, description="Application to serve, where the backend takes one; None: the project's."
     )
 
     def to_django_config(self) -> dict[str, Any]:

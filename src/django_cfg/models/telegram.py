@@ -21,9 +21,11 @@ class TelegramConfig(Part):
     """One bot, and the chat it writes to when a message names none."""
 
     bot_token: SecretStr = Field(description="Token of the bot, as @BotFather gave it.")
-    chat_id: str = Field("", description='Default chat: a number or @name; "": every message names its own.')
-    timeout_s: float = Field(10, gt=0, le=300, description="Longest wait for the Bot API, s.")
-    api_url: str = Field(PUBLIC_API, description="Address of the Bot API, for a server of your own.")
+    chat_id: str = Field(
+        default="", description='Default chat: a number or @name; "": every message names its own.'
+    )
+    timeout_s: float = Field(default=10, gt=0, le=300, description="Longest wait for the Bot API, s.")
+    api_url: str = Field(default=PUBLIC_API, description="Address of the Bot API, for a server of your own.")
 
     @field_validator("bot_token")
     @classmethod

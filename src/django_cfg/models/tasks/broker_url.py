@@ -11,7 +11,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from django_cfg.errors import BrokerURLError
 from django_cfg.models.problem import suggest
-from django_cfg.models.tasks.url_options import AMQP_OPTIONS, REDIS_OPTIONS, option_complaint
+from django_cfg.models.tasks.url_options import AMQP_OPTIONS, REDIS_OPTIONS, is_whole_number, option_complaint
 from django_cfg.redact import HIDDEN, redact_url
 
 REDIS_SCHEMES = ("redis", "rediss", "unix")
@@ -51,7 +51,7 @@ def _complaints(url: str, schemes: tuple[str, ...]) -> Iterator[str]:
     if found is None:
         yield _not_a_url(url, schemes)
         return
-    scheme = found[1].lower()
+    scheme = found[1]
     if scheme not in schemes:
         yield _wrong_scheme(scheme, schemes, redact_url(url))
         return
@@ -99,10 +99,10 @@ def _examples(schemes: tuple[str, ...], host: str) -> str:
 
 
 def _wrong_scheme(scheme: str, schemes: tuple[str, ...], shown: str) -> str:
-    close = suggest(scheme, schemes)
+    close = suggest(scheme.lower(), schemes)
     hint = f"; did you mean {close}://?" if close else ""
     known = ", ".join(f"{s}://" for s in schemes)
-    if shown.lower().startswith(f"{scheme}://"):
+    if shown.startswith(f"{scheme}://"):
         return f"has the scheme {scheme!r}, which is none of {known}{hint}"
     return f"has a scheme that is none of {known}{hint}"
 
@@ -126,7 +126,7 @@ def _redis(parts: SplitResult, shown: str) -> Iterator[str]:
     steps = [step for step in parts.path.split("/") if step]
     if len(steps) > 1:
         yield f"names two databases ({_quoted('/'.join(steps), shown)}); write redis://host:port/{steps[-1]}"
-    elif steps and not steps[0].isdecimal():
+    elif steps and not is_whole_number(steps[0]):
         yield f"database must be a number (0–15 unless the server has more), got {_quoted(steps[0], shown)}"
     yield from option_complaint(parts.query, REDIS_OPTIONS, shown)
     yield from _two_databases(parts, steps)

@@ -31,15 +31,22 @@ class TaskBackend(StrEnum):
 class TaskConfig(Part):
     """Background tasks. `TaskConfig()` alone is a working configuration."""
 
-    enabled: bool = Field(True, description="False: sending a task raises an error that names this setting.")
-    backend: TaskBackend = Field(TaskBackend.DRAMATIQ, description="The engine.")
-    broker_url: str = Field("", description='Where messages wait; "": the cache\'s Redis, else the database.')
-    result_backend: str | None = Field(
-        None, description="Where results are kept; None: beside the messages (RabbitMQ: the database)."
+    enabled: bool = Field(
+        default=True, description="False: sending a task raises an error that names this setting."
     )
-    result_ttl_days: int = Field(30, ge=1, description="How long a result can be read, days.")
-    max_payload_bytes: int = Field(262_144, ge=1, description="Larger messages are refused, bytes.")
-    auto_discover_tasks: bool = Field(True, description="Import the task modules of every installed app.")
+    backend: TaskBackend = Field(default=TaskBackend.DRAMATIQ, description="The engine.")
+    broker_url: str = Field(
+        default="", description='Where messages wait; "": the cache\'s Redis, else the database.'
+    )
+    result_backend: str | None = Field(
+        default=None,
+        description="Where results are kept; None: beside the messages (RabbitMQ: the database).",
+    )
+    result_ttl_days: int = Field(default=30, ge=1, description="How long a result can be read, days.")
+    max_payload_bytes: int = Field(default=262_144, ge=1, description="Larger messages are refused, bytes.")
+    auto_discover_tasks: bool = Field(
+        default=True, description="Import the task modules of every installed app."
+    )
     task_modules: Annotated[
         list[TaskModule], AfterValidator(lambda names: check_unique("task_modules", names))
     ] = Field(default_factory=lambda: ["tasks"], description="Modules or packages of an app that hold tasks.")

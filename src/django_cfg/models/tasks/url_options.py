@@ -12,6 +12,11 @@ from django_cfg.redact import HIDDEN
 _BOOLS = {"0", "1", "f", "t", "false", "true", "n", "y", "no", "yes"}
 
 
+def is_whole_number(text: str) -> bool:
+    """Digits 0–9 alone: `int` and `str.isdecimal` also take those of other scripts, which no server does."""
+    return text.isascii() and text.isdecimal()
+
+
 def _is_number(text: str) -> bool:
     try:
         return math.isfinite(float(text)) and float(text) >= 0
@@ -22,7 +27,7 @@ def _is_number(text: str) -> bool:
 # What an option expects, in words, and the test for it.
 _EXPECTED: Mapping[str, Callable[[str], bool]] = {
     "a number of seconds": _is_number,
-    "a whole number": str.isdecimal,
+    "a whole number": is_whole_number,
     "true or false": lambda text: text.lower() in _BOOLS,
     "text": bool,
     "a number of 2 or 3": lambda text: text in ("2", "3"),

@@ -58,6 +58,8 @@ BAD = [
         "has the scheme 'http', which is none of redis://, rediss://, unix://, amqp://",
     ),
     ("reddis://localhost", "did you mean redis://?"),
+    ("REDIS://localhost", "has the scheme 'REDIS', which is none of redis://"),
+    ("redis://localhost/٣", "database must be a number"),
     ("redis://", "names no host; write redis://localhost:6379/0"),
     ("redis:///0", "names no host"),
     ("amqp://", "names no host"),

@@ -1,0 +1,1 @@
+"""Room of the environment's sources: variables, .env files and YAML, each value with its origin."""

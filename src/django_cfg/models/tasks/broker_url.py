@@ -1,0 +1,175 @@
+"""What a broker URL may look like, and a text with a cure for everything else. Opens no connection.
+
+No message shows a part of the URL that `redact_url` would hide.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from urllib.parse import SplitResult, urlsplit
+
+from django_cfg.errors import BrokerURLError
+from django_cfg.models.problem import suggest
+from django_cfg.models.tasks.url_options import AMQP_OPTIONS, REDIS_OPTIONS, is_whole_number, option_complaint
+from django_cfg.redact import HIDDEN, redact_url
+
+REDIS_SCHEMES = ("redis", "rediss", "unix")
+AMQP_SCHEMES = ("amqp", "amqps")
+BROKER_SCHEMES = (*REDIS_SCHEMES, *AMQP_SCHEMES, "database", "stub")
+# RabbitMQ cannot answer "give me the result of that task", so results never go there.
+RESULT_SCHEMES = (*REDIS_SCHEMES, "database", "stub")
+
+UNEXPANDED = re.compile(r"\$\{[^}]*\}?")
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*)://")
+_BARE_HOST = re.compile(r"[A-Za-z0-9.\-]+(:\d{1,5})?(/\d*)?")
+_ALIAS = re.compile(r"[A-Za-z_][A-Za-z0-9_\-]*")
+_MUST_BE_ENCODED = {"@": "%40", "#": "%23", "/": "%2F", "?": "%3F"}
+_RABBITMQ_PORTS = (":5671", ":5672")
+
+
+def check_url(name: str, url: str, schemes: tuple[str, ...] = BROKER_SCHEMES) -> str:
+    """The URL as it is.
+
+    Args:
+        name: the field, for the message.
+        url: not empty; `""` has a meaning that its field decides.
+        schemes: what may stand before `://`.
+
+    Raises:
+        BrokerURLError: it cannot be used; the message says why and what to write.
+    """
+    for complaint in _complaints(url, schemes):
+        raise BrokerURLError(f"{name} {redact_url(url)!r} {complaint}")
+    return url
+
+
+def _complaints(url: str, schemes: tuple[str, ...]) -> Iterator[str]:
+    """What is wrong, the most basic first; later checks may rely on the earlier ones."""
+    yield from _text_complaints(url)
+    found = _SCHEME.match(url)
+    if found is None:
+        yield _not_a_url(url, schemes)
+        return
+    scheme = found[1]
+    if scheme not in schemes:
+        yield _wrong_scheme(scheme, schemes, redact_url(url))
+        return
+    yield from _unescaped(url[found.end() :], scheme)
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        yield "has a port or host that cannot be read; write host:port with a port of 1–65535"
+        return
+    if port == 0:
+        yield "has port 0; write a port of 1–65535"
+    yield from _CHECKS[scheme](parts, redact_url(url))
+
+
+def _text_complaints(url: str) -> Iterator[str]:
+    if not url.strip():
+        yield "is blank; set it or remove it"
+    if url != url.strip():
+        yield "starts or ends with a blank or a line break; remove it"
+    if UNEXPANDED.search(url):
+        yield "holds a variable that was not expanded (${...}); write its value, or set it before start"
+    if any(character.isspace() or not character.isprintable() for character in url):
+        yield "holds a blank or a control character; encode a blank as %20"
+
+
+def _not_a_url(url: str, schemes: tuple[str, ...]) -> str:
+    if not _BARE_HOST.fullmatch(url):
+        return f"is not a URL; write one of {_examples(schemes, 'localhost')}"
+    host = url.partition("/")[0]
+    if "amqp" in schemes and host.endswith(_RABBITMQ_PORTS):
+        return f"is not a URL; did you mean 'amqp://user:password@{host}/'?"
+    if ":" in host and "redis" in schemes:
+        return f"is not a URL; did you mean 'redis://{host}/0'?"
+    return f"is not a URL; write one of {_examples(schemes, host)}"
+
+
+def _examples(schemes: tuple[str, ...], host: str) -> str:
+    examples = {
+        "redis": f"redis://{host}:6379/0",
+        "amqp": f"amqp://user:password@{host}:5672/",
+        "database": "database://default",
+    }
+    return ", ".join(text for scheme, text in examples.items() if scheme in schemes)
+
+
+def _wrong_scheme(scheme: str, schemes: tuple[str, ...], shown: str) -> str:
+    close = suggest(scheme.lower(), schemes)
+    hint = f"; did you mean {close}://?" if close else ""
+    known = ", ".join(f"{s}://" for s in schemes)
+    if shown.startswith(f"{scheme}://"):
+        return f"has the scheme {scheme!r}, which is none of {known}{hint}"
+    return f"has a scheme that is none of {known}{hint}"
+
+
+def _unescaped(rest: str, scheme: str) -> Iterator[str]:
+    """Characters that end the user part too early; each would send the password somewhere else."""
+    head, at, _ = rest.rpartition("@")
+    if scheme == "unix" and not rest.startswith(":"):
+        return  # a socket's path may hold an "@"
+    found = [character for character in _MUST_BE_ENCODED if at and character in head]
+    if not found and "#" in rest:
+        found = ["#"]
+    if found:
+        cures = ", ".join(f"{character} as {_MUST_BE_ENCODED[character]}" for character in found)
+        yield f"holds an unescaped {' and '.join(found)} in the user name or password; encode {cures}"
+
+
+def _redis(parts: SplitResult, shown: str) -> Iterator[str]:
+    if not parts.hostname:
+        yield "names no host; write redis://localhost:6379/0"
+    steps = [step for step in parts.path.split("/") if step]
+    if len(steps) > 1:
+        yield f"names two databases ({_quoted('/'.join(steps), shown)}); write redis://host:port/{steps[-1]}"
+    elif steps and not is_whole_number(steps[0]):
+        yield f"database must be a number (0–15 unless the server has more), got {_quoted(steps[0], shown)}"
+    yield from option_complaint(parts.query, REDIS_OPTIONS, shown)
+    yield from _two_databases(parts, steps)
+
+
+def _two_databases(parts: SplitResult, steps: list[str]) -> Iterator[str]:
+    option = re.search(r"(?:^|&)db=(\d+)", parts.query)
+    if steps and option and steps[0] != option[1]:
+        yield f"names two databases (/{steps[0]} and ?db={option[1]}); keep one of them"
+
+
+def _unix(parts: SplitResult, shown: str) -> Iterator[str]:
+    if len(parts.path) < 2:
+        yield "names no socket; write unix:///path/to/redis.sock?db=0"
+    yield from option_complaint(parts.query, REDIS_OPTIONS, shown)
+
+
+def _amqp(parts: SplitResult, shown: str) -> Iterator[str]:
+    if not parts.hostname:
+        yield "names no host; write amqp://user:password@localhost:5672/"
+    if "/" in parts.path.removeprefix("/"):
+        yield "names two virtual hosts; write amqp://user:password@host:port/vhost with / in a name as %2F"
+    yield from option_complaint(parts.query, AMQP_OPTIONS, shown)
+
+
+def _database(parts: SplitResult, shown: str) -> Iterator[str]:
+    if parts.path.strip("/") or parts.query or not _ALIAS.fullmatch(parts.netloc):
+        yield "must be database:// and an alias of DATABASES, nothing else; write database://default"
+
+
+def _stub(parts: SplitResult, shown: str) -> Iterator[str]:
+    if parts.netloc or parts.path.strip("/") or parts.query:
+        yield "takes nothing after stub://"
+
+
+def _quoted(part: str, shown: str) -> str:
+    return repr(part) if part in shown else HIDDEN
+
+
+_CHECKS: dict[str, Callable[[SplitResult, str], Iterator[str]]] = {
+    **dict.fromkeys(("redis", "rediss"), _redis),
+    **dict.fromkeys(AMQP_SCHEMES, _amqp),
+    "unix": _unix,
+    "database": _database,
+    "stub": _stub,
+}

@@ -67,16 +67,18 @@ def watch(workers: Workers) -> float:
         while idle_looks < 2:  # twice, because a record may be a moment younger than its message
             workers.check()
             queues = look()
-            display.show(_told(started, queues))
+            display.show(told(time.monotonic() - started, queues, only_busy=display.is_narrow))
             idle_looks = idle_looks + 1 if all(queue.is_idle for queue in queues) else 0
             time.sleep(LOOK_EVERY_S)
     finally:
-        display.end(_told(started, queues))
+        display.end(told(time.monotonic() - started, queues))
     return time.monotonic() - started
 
 
 class Line:
     """One line of a terminal, written over and over."""
+
+    is_narrow = True
 
     def show(self, text: str) -> None:
         width = shutil.get_terminal_size().columns - 1
@@ -90,6 +92,8 @@ class Line:
 class Lines:
     """A plain line every now and then, for files and pipes."""
 
+    is_narrow = False
+
     def __init__(self) -> None:
         self._next = 0.0
 
@@ -102,6 +106,13 @@ class Lines:
         print(text, flush=True)
 
 
-def _told(started: float, queues: list[QueueLook]) -> str:
-    elapsed_ms = s_to_ms(time.monotonic() - started)
-    return f"{humane(elapsed_ms):>8}  " + "  ".join(map(str, queues))
+def told(elapsed_s: float, queues: list[QueueLook], *, only_busy: bool = False) -> str:
+    """The line for one moment: all queues together, then each (or each that is not idle)."""
+    total = QueueLook(
+        queue="all",
+        waiting=sum(queue.waiting for queue in queues),
+        running=sum(queue.running for queue in queues),
+        done=sum(queue.done for queue in queues),
+    )
+    shown = [queue for queue in queues if not (only_busy and queue.is_idle)]
+    return "  ".join([f"{humane(s_to_ms(elapsed_s)):>8}", *map(str, (total, *shown))])

@@ -69,7 +69,7 @@ def print_answer(question: str, hits: Sequence[Hit]) -> None:
     if not hits:
         print("  Nothing in the documents answers that.")
     for place, hit in enumerate(hits, start=1):
-        print(f"  {place}. {hit.title} › {hit.heading}" if hit.heading else f"  {place}. {hit.title}")
+        print(f"  {place}. {_place_of(hit)}")
         print(f"     {hit.snippet}")
         print(f"     ({Path(hit.source).name}, similarity {hit.score:.2f})")
 
@@ -84,6 +84,12 @@ def _task_rows() -> list[tuple[str, ...]]:
         )
         for task in tasks
     ]
+
+
+def _place_of(hit: Hit) -> str:
+    # The first heading of most documents is their title.
+    below = hit.heading.removeprefix(hit.title).removeprefix(" › ")
+    return f"{hit.title} › {below}" if below else hit.title
 
 
 def _report(work: Work) -> str:

@@ -28,7 +28,7 @@ STOPPED = """
 """
 STOP_WORDS = frozenset(STOPPED.split())
 LETTERS_PER_GRAM = (3, 4, 5)
-WORD_WEIGHT, GRAM_WEIGHT, PAIR_WEIGHT = 1.0, 0.35, 0.5
+WORD_WEIGHT, GRAM_WEIGHT, PAIR_WEIGHT = 1.0, 1.0, 0.5
 
 
 class EmbedderUnavailable(Exception):

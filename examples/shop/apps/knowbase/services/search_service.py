@@ -48,7 +48,7 @@ def _vectors(embedder: str) -> Iterator[tuple[int, bytes]]:
 
 
 def _hit(question: str, score: float, chunk: DocumentChunk) -> Hit:
-    plain = re.sub(r"[`*]", "", chunk.text)
+    plain = re.sub(r"[`*|]|^[-=|: ]+$", "", chunk.text, flags=re.MULTILINE)
     return Hit(
         score=score,
         title=chunk.document.title,

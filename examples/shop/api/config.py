@@ -16,7 +16,7 @@ class ShopConfig(DjangoConfig):
     debug: bool = True  # a sample on a laptop; a production configuration sets False and its own secret_key
     secret_key: str = "only-for-the-sample-project-never-use-it-on-a-server-0123456789"
     allowed_hosts: list[str] = ["localhost", "127.0.0.1"]
-    installed_apps: list[str] = ["apps.shop", "apps.knowbase"]
+    installed_apps: list[str] = ["django_cfg.apps.accounts", "apps.shop", "apps.knowbase"]
     root_urlconf: str = "api.urls"
     databases: dict[str, DatabaseConfig] = {
         "default": DatabaseConfig(name=str(env.state_dir / "shop.sqlite3"))

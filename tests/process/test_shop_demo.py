@@ -1,4 +1,4 @@
-"""The sample project runs from a clean state to its answer, with real workers, and stops when it is told to."""
+"""The demo runs from a clean state to its answer, with real workers, and stops when it is told to."""
 
 from __future__ import annotations
 

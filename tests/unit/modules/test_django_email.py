@@ -24,6 +24,14 @@ from django_cfg.modules.plain_text import html_to_text
 GREETING = {"template_name": "emails/greeting.html", "context": {"user_name": "Ann"}, "subject": "Hello"}
 
 
+@pytest.fixture(autouse=True)
+def mails_kept_in_memory() -> Iterator[None]:
+    """From Django 6.1 on, mail needs MAILERS, whatever the test project is set to."""
+    locmem = {"default": {"BACKEND": "django.core.mail.backends.locmem.EmailBackend"}}
+    with override_settings(**({"MAILERS": locmem} if django.VERSION >= (6, 1) else {})):
+        yield
+
+
 def send(**changes: Any) -> int:
     return DjangoEmailService().send_template(
         **{**GREETING, "recipient_list": ["ann@shop.example"], **changes}

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-HEADING = re.compile(r"(#{1,6})\s+(.+?)\s*#*\s*")
+HEADING = re.compile(r"(#{1,6})[ \t]+(.+?)[ \t]*#*[ \t]*")
 FENCE = re.compile(r"\s{0,3}(`{3,}|~{3,})")
 FRONT_MATTER = re.compile(r"\A---\n.*?\n---\s*\n", re.DOTALL)
 # Where a text may be parted, the best place first.

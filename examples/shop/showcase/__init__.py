@@ -1,0 +1,1 @@
+"""The parts of the demo: options, clean state, workers, work, progress, report."""

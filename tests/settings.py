@@ -21,7 +21,7 @@ INSTALLED_APPS = [
     "django.contrib.contenttypes",
     "django.contrib.sessions",
     "django.contrib.messages",
-    # accounts
+    "django_cfg.apps.accounts",
 ]
 TEMPLATES = [
     {

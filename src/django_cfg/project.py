@@ -36,9 +36,7 @@ from django_cfg.settings.mail import mail_settings
 def _setting_name(name: str) -> str:
     # Django ignores names that are not upper case, in silence.
     if not name.isidentifier() or not name.isupper():
-        raise ConfigurationError(
-            f"extra_settings: {name!r} is no setting; names are upper case, like {name.upper()!r}"
-        )
+        raise ConfigurationError(f"extra_settings: {name!r} is no setting; names are upper case, like {name.upper()!r}")
     return name
 
 
@@ -62,25 +60,21 @@ class DjangoConfig(Part):
         description='SECRET_KEY; "": a development key, and an error when debug is off.',
     )
     allowed_hosts: list[str] = Field(default_factory=list, description="ALLOWED_HOSTS.")
-    installed_apps: Annotated[
-        list[App], AfterValidator(lambda names: check_unique("installed_apps", names))
-    ] = Field(default_factory=list, description="Your apps, after Django's own.")
-    middleware: Annotated[
-        list[Middleware], AfterValidator(lambda names: check_unique("middleware", names))
-    ] = Field(default_factory=list, description="Your middleware, after Django's own.")
+    installed_apps: Annotated[list[App], AfterValidator(lambda names: check_unique("installed_apps", names))] = Field(
+        default_factory=list, description="Your apps, after Django's own."
+    )
+    middleware: Annotated[list[Middleware], AfterValidator(lambda names: check_unique("middleware", names))] = Field(
+        default_factory=list, description="Your middleware, after Django's own."
+    )
     root_urlconf: str = Field(default="", description='ROOT_URLCONF; "": none, for a project without pages.')
     databases: dict[str, DatabaseConfig] = Field(
         default_factory=dict, description="Databases by alias; none: SQLite in db.sqlite3."
     )
-    cache_default: CacheConfig | None = Field(
-        default=None, description="Default cache; None: memory of each process."
-    )
+    cache_default: CacheConfig | None = Field(default=None, description="Default cache; None: memory of each process.")
     email: EmailConfig | None = Field(default=None, description="Mail; None: SMTP to localhost.")
     telegram: TelegramConfig | None = Field(default=None, description="Telegram bot; None: none.")
     tasks: TaskConfig | None = Field(default=None, description="Background tasks; None: none.")
-    processes: dict[str, ProcessConfig] = Field(
-        default_factory=dict, description="Production processes by name."
-    )
+    processes: dict[str, ProcessConfig] = Field(default_factory=dict, description="Production processes by name.")
     dramatiq_broker_url: str = Field(default="", description="Another spelling of tasks.broker_url.")
     extra_settings: dict[SettingName, Any] = Field(
         default_factory=dict, description="Settings of your own; they win over generated ones."

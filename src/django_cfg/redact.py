@@ -19,9 +19,7 @@ _SCHEME = re.compile(r"\s*([A-Za-z][A-Za-z0-9+.\-]*)://")
 _PLAIN_USER = re.compile(r"[A-Za-z0-9_.\-]*")
 _PORT = re.compile(r"\d{1,5}")
 # At the start of the tail, in case the text is a query alone, and after each separator.
-_QUERY_SECRET = re.compile(
-    r"([?&;][^=&;]*(?:passw|pwd|secret|token|key|credential|auth)[^=&;]*=).*", re.I | re.S
-)
+_QUERY_SECRET = re.compile(r"([?&;][^=&;]*(?:passw|pwd|secret|token|key|credential|auth)[^=&;]*=).*", re.I | re.S)
 
 
 def is_secret_name(name: str) -> bool:

@@ -1,1 +1,1 @@
-"""START: runs the production processes that `PRODUCTION_PROCESSES` names. Knows nothing of the other rooms."""
+"""START: runs the production processes that `PRODUCTION_PROCESSES` names; knows none of the other rooms."""

@@ -58,9 +58,7 @@ def test_a_broker_url_alone_asks_for_tasks() -> None:
 
 
 def test_the_other_spelling_keeps_everything_else_about_tasks() -> None:
-    config = DjangoConfig(
-        dramatiq_broker_url="stub://", tasks=TaskConfig(dramatiq=DramatiqConfig(middleware=["a.B"]))
-    )
+    config = DjangoConfig(dramatiq_broker_url="stub://", tasks=TaskConfig(dramatiq=DramatiqConfig(middleware=["a.B"])))
 
     settings = config.get_all_settings()
 
@@ -222,9 +220,7 @@ def test_two_brokers_are_refused_and_their_passwords_hidden() -> None:
         ({"project_name": ""}, "project_name", "at least 1 character"),
     ],
 )
-def test_a_wrong_project_is_refused_with_field_source_and_cure(
-    values: dict[str, Any], field: str, said: str
-) -> None:
+def test_a_wrong_project_is_refused_with_field_source_and_cure(values: dict[str, Any], field: str, said: str) -> None:
     found = refusals(lambda: DjangoConfig.model_validate(values))
 
     assert found.keys() == {field}

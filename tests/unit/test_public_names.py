@@ -23,9 +23,7 @@ def test_importing_the_package_imports_neither_django_nor_dramatiq_nor_pydantic(
 
 
 def test_reading_the_configuration_imports_neither_django_nor_dramatiq() -> None:
-    code = (
-        "from django_cfg import DjangoConfig, TaskConfig\nDjangoConfig(tasks=TaskConfig()).get_all_settings()"
-    )
+    code = "from django_cfg import DjangoConfig, TaskConfig\nDjangoConfig(tasks=TaskConfig()).get_all_settings()"
 
     assert not {"django", "dramatiq", "redis"} & _imported_by(code)
 

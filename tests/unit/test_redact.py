@@ -96,9 +96,7 @@ def test_no_part_of_a_secret_is_in_any_error(shape: str, secret: str) -> None:
         lambda: TaskConfig(broker_url=url, result_backend=url),
         lambda: CacheConfig(redis_url=url),
         lambda: TaskConfig.model_validate({"enabled": url, "task_modules": [url], "dramatiq": url, url: 1}),
-        lambda: TaskConfig.model_validate(
-            {"dramatiq": {"queues": [url], "processes": url, "middleware": url}}
-        ),
+        lambda: TaskConfig.model_validate({"dramatiq": {"queues": [url], "processes": url, "middleware": url}}),
     )
     for make in makers:
         try:

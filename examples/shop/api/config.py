@@ -18,9 +18,7 @@ class ShopConfig(DjangoConfig):
     allowed_hosts: list[str] = ["localhost", "127.0.0.1"]
     installed_apps: list[str] = ["django_cfg.apps.accounts", "apps.shop", "apps.knowbase"]
     root_urlconf: str = "api.urls"
-    databases: dict[str, DatabaseConfig] = {
-        "default": DatabaseConfig(name=str(env.state_dir / "shop.sqlite3"))
-    }
+    databases: dict[str, DatabaseConfig] = {"default": DatabaseConfig(name=str(env.state_dir / "shop.sqlite3"))}
     cache_default: CacheConfig = CacheConfig()
     email: EmailConfig = EmailConfig(
         backend="file", file_path=str(env.mail_dir), default_from_email="shop@shop.example"

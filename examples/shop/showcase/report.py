@@ -48,9 +48,7 @@ def print_dead_letters() -> None:
     print(f"\nDead letters: {len(letters) or 'none'}")
     for letter in letters:
         times = "time" if letter.attempts == 1 else "times"
-        print(
-            f"  {letter.task} ({letter.queue}) ran {letter.attempts} {times}, {letter.reason}: {letter.error}"
-        )
+        print(f"  {letter.task} ({letter.queue}) ran {letter.attempts} {times}, {letter.reason}: {letter.error}")
 
 
 def print_results(work: Work) -> None:

@@ -110,17 +110,13 @@ def _shop(users: list[AbstractUser]) -> None:
         order = Order.objects.create(user=users[number % len(users)], payment_reference=card)
         for step in range(1 + number % 3):
             product = products[(number + step) % len(products)]
-            OrderItem.objects.create(
-                order=order, product=product, quantity=1 + number % 4, unit_price=product.price
-            )
+            OrderItem.objects.create(order=order, product=product, quantity=1 + number % 4, unit_price=product.price)
 
 
 def _leftovers(users: list[AbstractUser]) -> None:
     """Old one-time passwords and ended sessions, for the clean-ups to find."""
     old = timezone.now() - timedelta(hours=3)
-    OTPSecret.objects.bulk_create(
-        OTPSecret(user=user, secret=f"{user.pk:06}", created_at=old) for user in users
-    )
+    OTPSecret.objects.bulk_create(OTPSecret(user=user, secret=f"{user.pk:06}", created_at=old) for user in users)
     sessions = import_module(settings.SESSION_ENGINE)
     for user in users:
         session = sessions.SessionStore()

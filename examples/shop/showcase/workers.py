@@ -47,9 +47,7 @@ class Workers:
         """Raise WorkersDied, with the end of the log, if the command has ended."""
         code = None if self._process is None else self._process.poll()
         if code is not None:
-            raise WorkersDied(
-                f"the worker command ended with code {code}; the end of {self.log}:\n{self._tail()}"
-            )
+            raise WorkersDied(f"the worker command ended with code {code}; the end of {self.log}:\n{self._tail()}")
 
     def stop(self) -> None:
         """Ask the command to finish what runs, and wait; a second Ctrl-C ends it at once."""

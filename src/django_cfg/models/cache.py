@@ -18,9 +18,7 @@ class CacheConfig(Part):
 
     redis_url: str = Field(default="", description='Redis of the cache; "": memory of each process.')
     key_prefix: str = Field(default="", description="Put before every key.")
-    timeout_s: int | None = Field(
-        default=300, ge=0, description="Life of an entry, s; 0: not kept; None: for ever."
-    )
+    timeout_s: int | None = Field(default=300, ge=0, description="Life of an entry, s; 0: not kept; None: for ever.")
     options: dict[str, Any] = Field(default_factory=dict, description="OPTIONS of the cache backend.")
 
     @field_validator("redis_url")

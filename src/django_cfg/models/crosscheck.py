@@ -93,9 +93,7 @@ def _aliases(values: Mapping[str, Any]) -> Iterator[Problem]:
     if not databases:
         return  # without any, SQLite is "default"
     if "default" not in databases:
-        yield Problem(
-            ("databases",), "databases has no 'default', which Django needs", cure="rename one to 'default'"
-        )
+        yield Problem(("databases",), "databases has no 'default', which Django needs", cure="rename one to 'default'")
     tasks = effective_tasks(values.get("tasks"), values.get("dramatiq_broker_url", ""))
     if tasks is None or "cache_default" not in values:
         return

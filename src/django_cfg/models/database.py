@@ -34,9 +34,7 @@ def _engine(value: str) -> str:
     if "." in value:
         return value
     shown = redact_value("engine", value)
-    raise ConfigurationError(
-        f"engine {shown} is neither a dotted path nor known; {did_you_mean(value, ENGINES)}"
-    )
+    raise ConfigurationError(f"engine {shown} is neither a dotted path nor known; {did_you_mean(value, ENGINES)}")
 
 
 class DatabaseConfig(Part):
@@ -49,9 +47,7 @@ class DatabaseConfig(Part):
     user: str = Field(default="", description="User name.")
     password: SecretStr = Field(default=SecretStr(""), description="Password.")
     host: str = Field(default="", description='Host or socket directory; "": the driver\'s default.')
-    port: int | None = Field(
-        default=None, ge=1, le=65_535, description="TCP port; None: the driver's default."
-    )
+    port: int | None = Field(default=None, ge=1, le=65_535, description="TCP port; None: the driver's default.")
     options: dict[str, Any] = Field(default_factory=dict, description="OPTIONS of the backend, over ours.")
     conn_max_age: int | None = Field(
         default=0,
@@ -65,9 +61,7 @@ class DatabaseConfig(Part):
     def contradictions(cls, values: Mapping[str, Any]) -> Iterator[Problem]:
         engine, options = values.get("engine"), values.get("options", {})
         if engine not in (None, SQLITE) and values.get("name") == "" and "service" not in options:
-            yield Problem(
-                ("name",), f"name is empty, and {engine} needs one", cure="write the database's name"
-            )
+            yield Problem(("name",), f"name is empty, and {engine} needs one", cure="write the database's name")
 
     @property
     def is_sqlite(self) -> bool:

@@ -57,9 +57,7 @@ class EmailConfig(Part):
         if values.get("use_tls") and values.get("use_ssl"):
             yield Problem(("use_ssl",), "use_tls and use_ssl exclude each other", cure="keep one of them")
         if values.get("backend") == FILE and values.get("file_path") == "":
-            yield Problem(
-                ("file_path",), "file_path is empty, and the file backend writes there", cure="set it"
-            )
+            yield Problem(("file_path",), "file_path is empty, and the file backend writes there", cure="set it")
 
     def mailer(self) -> dict[str, Any]:
         """The backend and its arguments, as an entry of `MAILERS`."""

@@ -63,9 +63,7 @@ class Problem:
             "problem": asdict(self),
         }
         # `input` is given too, because ValidationError.errors() returns it even when inputs are hidden.
-        return InitErrorDetails(
-            type=PydanticCustomError(self.kind, _TEMPLATE, context), loc=self.loc, input=self.got
-        )
+        return InitErrorDetails(type=PydanticCustomError(self.kind, _TEMPLATE, context), loc=self.loc, input=self.got)
 
 
 def suggest(name: str, known: Iterable[str]) -> str | None:

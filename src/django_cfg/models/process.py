@@ -34,9 +34,9 @@ def _is_option(name: object, value: object) -> bool:
 class ProcessConfig(Part):
     """An entry of `PRODUCTION_PROCESSES`; the fields are named like its keys."""
 
-    BACKEND: Annotated[
-        str, AfterValidator(lambda path: check_dotted("BACKEND", path, of="a backend class"))
-    ] = Field(description="Dotted path of the class that starts the process.")
+    BACKEND: Annotated[str, AfterValidator(lambda path: check_dotted("BACKEND", path, of="a backend class"))] = Field(
+        description="Dotted path of the class that starts the process."
+    )
     ARGS: Annotated[dict[str, Scalar | list[Scalar]] | list[str], PlainValidator(_arguments)] = Field(
         default_factory=dict, description="Arguments of the process by option name, or a list of texts."
     )

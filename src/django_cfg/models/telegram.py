@@ -21,9 +21,7 @@ class TelegramConfig(Part):
     """One bot, and the chat it writes to when a message names none."""
 
     bot_token: SecretStr = Field(description="Token of the bot, as @BotFather gave it.")
-    chat_id: str = Field(
-        default="", description='Default chat: a number or @name; "": every message names its own.'
-    )
+    chat_id: str = Field(default="", description='Default chat: a number or @name; "": every message names its own.')
     timeout_s: float = Field(default=10, gt=0, le=300, description="Longest wait for the Bot API, s.")
     api_url: str = Field(default=PUBLIC_API, description="Address of the Bot API, for a server of your own.")
 
@@ -31,9 +29,7 @@ class TelegramConfig(Part):
     @classmethod
     def _looks_like_a_token(cls, value: SecretStr) -> SecretStr:
         if not _TOKEN.fullmatch(value.get_secret_value()):
-            raise ConfigurationError(
-                "bot_token does not look like digits:letters; copy it from @BotFather again"
-            )
+            raise ConfigurationError("bot_token does not look like digits:letters; copy it from @BotFather again")
         return value
 
     @field_validator("chat_id", mode="before")

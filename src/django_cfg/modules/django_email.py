@@ -124,9 +124,7 @@ def _outcome(error: OSError) -> EmailError:
         code, words = min(error.recipients.values())
         return _by_code(code, f"every recipient was refused: {_reply(code, words)}")
     if isinstance(error, smtplib.SMTPResponseException):
-        return _by_code(
-            error.smtp_code, f"the mail server answered {_reply(error.smtp_code, error.smtp_error)}"
-        )
+        return _by_code(error.smtp_code, f"the mail server answered {_reply(error.smtp_code, error.smtp_error)}")
     if isinstance(error, PASSING) or error.errno in PASSING_ERRNO:
         return EmailRetryable(f"mail not sent: no answer from the mail server ({type(error).__name__})")
     return EmailError(f"mail not sent: {type(error).__name__}: {error}")

@@ -46,9 +46,7 @@ class DjangoTelegram:
     messages that name none; `timeout_s` in seconds, default 10; `api_url`, default https://api.telegram.org.
     """
 
-    def send_message(
-        self, *, text: str, chat_id: str | int | None = None, parse_mode: str | None = None
-    ) -> int:
+    def send_message(self, *, text: str, chat_id: str | int | None = None, parse_mode: str | None = None) -> int:
         """Send one message and return Telegram's id of it.
 
         `chat_id=None` means TELEGRAM["chat_id"]. `parse_mode` is None (plain text), "HTML", "Markdown" or
@@ -141,17 +139,13 @@ def _units(text: str) -> int:
 def _token(token: str) -> str:
     # Anything else could also steer the request to another path of the server.
     if TOKEN.fullmatch(token) is None:
-        raise ConfigurationError(
-            'TELEGRAM["bot_token"] does not look like a token; expected digits:letters (hidden)'
-        )
+        raise ConfigurationError('TELEGRAM["bot_token"] does not look like a token; expected digits:letters (hidden)')
     return token
 
 
 def _timeout(timeout_s: object) -> float:
     if isinstance(timeout_s, bool) or not isinstance(timeout_s, (int, float)) or not 0 < timeout_s <= 300:
-        raise ConfigurationError(
-            f'TELEGRAM["timeout_s"]: expected seconds above 0 and up to 300, got {timeout_s!r}'
-        )
+        raise ConfigurationError(f'TELEGRAM["timeout_s"]: expected seconds above 0 and up to 300, got {timeout_s!r}')
     return float(timeout_s)
 
 
@@ -176,7 +170,5 @@ def _sent_id(body: Mapping[str, Any]) -> int:
     result = body.get("result")
     number = result.get("message_id") if isinstance(result, dict) else None
     if not isinstance(number, int):
-        raise TelegramUnreachable(
-            "Telegram answered 200 without a message id; the message may have been sent"
-        )
+        raise TelegramUnreachable("Telegram answered 200 without a message id; the message may have been sent")
     return number

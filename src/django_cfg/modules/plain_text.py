@@ -84,8 +84,5 @@ class _Reader(HTMLParser):
             return
         address, start = self._links.pop()
         words = "".join(self.parts[start:]).strip()
-        if (
-            address.startswith(("http://", "https://", "mailto:"))
-            and address.removeprefix("mailto:") != words
-        ):
+        if address.startswith(("http://", "https://", "mailto:")) and address.removeprefix("mailto:") != words:
             self.parts.append(f" ({address})")

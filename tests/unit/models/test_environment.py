@@ -236,9 +236,7 @@ BAD_YAML = [
 
 
 @pytest.mark.parametrize(("text", "field", "said"), BAD_YAML)
-def test_a_wrong_yaml_value_is_named_with_file_and_line(
-    text: str, field: str, said: str, write: Write
-) -> None:
+def test_a_wrong_yaml_value_is_named_with_file_and_line(text: str, field: str, said: str, write: Write) -> None:
     found = refusals(write(yaml=text))
 
     assert found.keys() == {field}
@@ -250,8 +248,7 @@ def test_a_yaml_file_that_was_named_must_exist(write: Write) -> None:
     Path("config.yaml").unlink()
 
     assert refusals(cls) == {
-        "yaml_file": "the YAML file cannot be read (No such file or directory) (from config.yaml); "
-        "correct yaml_file"
+        "yaml_file": "the YAML file cannot be read (No such file or directory) (from config.yaml); correct yaml_file"
     }
 
 
@@ -273,8 +270,7 @@ def test_a_line_of_dotenv_that_is_no_assignment_is_named(write: Write) -> None:
 def test_all_problems_of_all_sources_are_told_at_once_without_secrets(write: Write) -> None:
     text = refusal(
         write(
-            yaml="redis:\n  tasks_url: redis://:hunter2@h/two\n  cache_url:\n"
-            "database:\n  password: 1234567\n",
+            yaml="redis:\n  tasks_url: redis://:hunter2@h/two\n  cache_url:\ndatabase:\n  password: 1234567\n",
             dotenv="DJANGO_CFG_EMAIL__PORT=smtp\n",
             DRAMATIQ__THREADS="0",
             EMAIL__PASWORD="hunter2",

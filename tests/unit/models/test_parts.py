@@ -33,10 +33,7 @@ def test_a_cache_on_redis_is_djangos_own_backend_at_one_location() -> None:
 
 
 def test_a_cache_is_no_rabbitmq() -> None:
-    assert (
-        "none of redis://, rediss://, unix://"
-        in refusals(lambda: CacheConfig(redis_url="amqp://h"))["redis_url"]
-    )
+    assert "none of redis://, rediss://, unix://" in refusals(lambda: CacheConfig(redis_url="amqp://h"))["redis_url"]
 
 
 def test_sqlite_gets_the_options_that_let_processes_share_it(tmp_path: Path) -> None:
@@ -90,9 +87,7 @@ def test_an_unknown_engine_is_refused_with_the_one_that_was_meant() -> None:
 
 
 def test_mail_by_smtp_carries_its_server_and_login() -> None:
-    mailer = EmailConfig(
-        host="mail", port=587, username="me", password=SecretStr("pw"), use_tls=True
-    ).mailer()
+    mailer = EmailConfig(host="mail", port=587, username="me", password=SecretStr("pw"), use_tls=True).mailer()
 
     assert mailer["BACKEND"] == "django.core.mail.backends.smtp.EmailBackend"
     assert mailer["OPTIONS"] == {
@@ -141,17 +136,13 @@ def test_a_wrong_token_is_refused_and_not_shown(token: str) -> None:
     assert not token or token not in found["bot_token"]
 
 
-@pytest.mark.parametrize(
-    "url", ["api.telegram.org", "http://api.telegram.org", "https://u:p@h", "https://[x"]
-)
+@pytest.mark.parametrize("url", ["api.telegram.org", "http://api.telegram.org", "https://u:p@h", "https://[x"])
 def test_a_token_travels_only_over_a_private_address(url: str) -> None:
     assert "must be https://host" in refusals(lambda: TelegramConfig(bot_token=TOKEN, api_url=url))["api_url"]
 
 
 def test_a_server_on_this_machine_needs_no_encryption() -> None:
-    assert (
-        TelegramConfig(bot_token=TOKEN, api_url="http://localhost:8081/").api_url == "http://localhost:8081"
-    )
+    assert TelegramConfig(bot_token=TOKEN, api_url="http://localhost:8081/").api_url == "http://localhost:8081"
 
 
 def test_a_required_value_that_is_missing_is_named() -> None:
@@ -160,9 +151,7 @@ def test_a_required_value_that_is_missing_is_named() -> None:
     }
 
 
-@pytest.mark.parametrize(
-    "args", [{}, {"bind": ":8000", "workers": 4, "reload": None, "x": ["a", 1]}, ["--x=1"]]
-)
+@pytest.mark.parametrize("args", [{}, {"bind": ":8000", "workers": 4, "reload": None, "x": ["a", 1]}, ["--x=1"]])
 def test_a_process_keeps_its_arguments_as_written(args: dict[str, object] | list[str]) -> None:
     part = ProcessConfig.model_validate({"BACKEND": "a.b.C", "ARGS": args})
 

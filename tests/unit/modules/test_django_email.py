@@ -33,9 +33,7 @@ def mails_kept_in_memory() -> Iterator[None]:
 
 
 def send(**changes: Any) -> int:
-    return DjangoEmailService().send_template(
-        **{**GREETING, "recipient_list": ["ann@shop.example"], **changes}
-    )
+    return DjangoEmailService().send_template(**{**GREETING, "recipient_list": ["ann@shop.example"], **changes})
 
 
 def test_html_template_is_sent_with_a_text_part_made_from_it() -> None:
@@ -98,9 +96,7 @@ def test_missing_template_is_named() -> None:
 
 
 def test_html_to_text_keeps_what_a_reader_sees() -> None:
-    html = (
-        "<style>x</style><p>One\n two <a href='https://a.example/b'>here</a></p><ul><li>A</li><li>B</li></ul>"
-    )
+    html = "<style>x</style><p>One\n two <a href='https://a.example/b'>here</a></p><ul><li>A</li><li>B</li></ul>"
 
     assert html_to_text(html) == "One two here (https://a.example/b)\n\n- A\n- B\n"
 

@@ -33,9 +33,7 @@ def take_from_stock(order_id: int) -> bool:
     for item in order.items.order_by("product_id"):
         enough = Product.objects.filter(pk=item.product_id, stock__gte=item.quantity)
         if not enough.update(stock=F("stock") - item.quantity):
-            raise OutOfStock(
-                f"order {order_id}: fewer than {item.quantity} of product {item.product_id} left"
-            )
+            raise OutOfStock(f"order {order_id}: fewer than {item.quantity} of product {item.product_id} left")
     Order.objects.filter(pk=order_id).update(status=Order.Status.PROCESSED, processed_at=timezone.now())
     return True
 
@@ -51,9 +49,7 @@ def charge(order_id: int) -> bool:
         if order.paid:
             return False
         if not has_valid_check_digit(order.payment_reference):
-            raise PaymentRefused(
-                f"order {order_id}: the card ending in {order.payment_reference[-4:]} is not valid"
-            )
+            raise PaymentRefused(f"order {order_id}: the card ending in {order.payment_reference[-4:]} is not valid")
         Order.objects.filter(pk=order_id).update(paid=True)
     return True
 

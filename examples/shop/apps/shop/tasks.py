@@ -41,9 +41,7 @@ def send_password_reset_email(user_id: int, reset_token: str) -> str:
     return f"sent a reset link to user {user_id}"
 
 
-@dramatiq.actor(
-    queue_name="email", max_retries=3, min_backoff=15_000, max_backoff=3_600_000, time_limit=60_000
-)
+@dramatiq.actor(queue_name="email", max_retries=3, min_backoff=15_000, max_backoff=3_600_000, time_limit=60_000)
 def send_order_confirmation(order_id: int) -> str:
     """Tell a user what was ordered and what it costs."""
     order = Order.objects.select_related("user").prefetch_related("items__product").get(pk=order_id)

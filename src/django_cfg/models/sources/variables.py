@@ -70,9 +70,7 @@ class VariableReader:
         known = [self.delimiter.join(known_path) for known_path in paths_of(self.model)]
         close = suggest(self.delimiter.join(path), known)
         names = ", ".join(self.name_of((field,)) for field in self.model.model_fields)
-        cure = (
-            f"did you mean {self.name_of((close,))}?" if close else f"remove it; sections and fields: {names}"
-        )
+        cure = f"did you mean {self.name_of((close,))}?" if close else f"remove it; sections and fields: {names}"
         layer.refuse(path, f"unknown variable {name}", entry.origin, cure)
 
 
@@ -104,9 +102,7 @@ def _decoded(text: str, annotation: Any) -> Any:
             raise ValueError("not an object")
         return value
     if is_list(annotation):
-        return (
-            json.loads(text) if text.lstrip().startswith("[") else [item.strip() for item in text.split(",")]
-        )
+        return json.loads(text) if text.lstrip().startswith("[") else [item.strip() for item in text.split(",")]
     return text
 
 

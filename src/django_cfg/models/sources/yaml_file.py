@@ -66,9 +66,7 @@ class _Reader:
         # Not str(error): it quotes the line, which may hold a password.
         mark = error.problem_mark or error.context_mark
         origin = f"{self.file}:{mark.line + 1}" if mark else str(self.file)
-        self.layer.refuse(
-            _WHERE, f"YAML syntax: {error.problem or error.context}", origin, "correct this line"
-        )
+        self.layer.refuse(_WHERE, f"YAML syntax: {error.problem or error.context}", origin, "correct this line")
 
     def _origin(self, node: yaml.Node) -> str:
         return f"{self.file}:{node.start_mark.line + 1}"

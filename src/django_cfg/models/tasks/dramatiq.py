@@ -21,9 +21,7 @@ DEFAULT_MIDDLEWARE = (
 )
 
 Queue = Annotated[str, AfterValidator(check_queue)]
-MiddlewarePath = Annotated[
-    str, AfterValidator(lambda path: check_dotted("middleware", path, of="a middleware class"))
-]
+MiddlewarePath = Annotated[str, AfterValidator(lambda path: check_dotted("middleware", path, of="a middleware class"))]
 
 
 class DramatiqConfig(Part):
@@ -31,10 +29,8 @@ class DramatiqConfig(Part):
 
     processes: int = Field(default=4, ge=1, le=32, description="Worker processes of one `rundramatiq`.")
     threads: int = Field(default=8, ge=1, le=64, description="Tasks that one process runs at a time.")
-    queues: Annotated[list[Queue], AfterValidator(lambda names: check_unique("queues", names))] | None = (
-        Field(
-            None, description="What a plain worker serves; None: `default` and every queue that a task names."
-        )
+    queues: Annotated[list[Queue], AfterValidator(lambda names: check_unique("queues", names))] | None = Field(
+        None, description="What a plain worker serves; None: `default` and every queue that a task names."
     )
 
     max_retries: int = Field(default=3, ge=0, description="Attempts after the first; 0: none.")
@@ -67,19 +63,15 @@ class DramatiqConfig(Part):
         description="Life of a worker's database connection, s; 0: one task; None: no limit.",
     )
 
-    redis_db: int = Field(
-        default=2, ge=0, description="Database number when the broker is the cache's Redis."
-    )
+    redis_db: int = Field(default=2, ge=0, description="Database number when the broker is the cache's Redis.")
     redis_key_prefix: Annotated[str, AfterValidator(check_key_prefix)] = Field(
         default="dramatiq", description="First part of every Redis key."
     )
 
     prometheus_enabled: bool = Field(default=False, description="Worker metrics for Prometheus.")
     admin_enabled: bool = Field(default=False, description="Record every task and show the admin pages.")
-    middleware: Annotated[
-        list[MiddlewarePath], AfterValidator(lambda paths: check_unique("middleware", paths))
-    ] = Field(
-        default_factory=lambda: list(DEFAULT_MIDDLEWARE), description="Dotted paths; the order matters."
+    middleware: Annotated[list[MiddlewarePath], AfterValidator(lambda paths: check_unique("middleware", paths))] = (
+        Field(default_factory=lambda: list(DEFAULT_MIDDLEWARE), description="Dotted paths; the order matters.")
     )
 
     refused_keys: ClassVar[Mapping[str, str]] = {

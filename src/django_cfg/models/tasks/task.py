@@ -31,25 +31,19 @@ class TaskBackend(StrEnum):
 class TaskConfig(Part):
     """Background tasks. `TaskConfig()` alone is a working configuration."""
 
-    enabled: bool = Field(
-        default=True, description="False: sending a task raises an error that names this setting."
-    )
+    enabled: bool = Field(default=True, description="False: sending a task raises an error that names this setting.")
     backend: TaskBackend = Field(default=TaskBackend.DRAMATIQ, description="The engine.")
-    broker_url: str = Field(
-        default="", description='Where messages wait; "": the cache\'s Redis, else the database.'
-    )
+    broker_url: str = Field(default="", description='Where messages wait; "": the cache\'s Redis, else the database.')
     result_backend: str | None = Field(
         default=None,
         description="Where results are kept; None: beside the messages (RabbitMQ: the database).",
     )
     result_ttl_days: int = Field(default=30, ge=1, description="How long a result can be read, days.")
     max_payload_bytes: int = Field(default=262_144, ge=1, description="Larger messages are refused, bytes.")
-    auto_discover_tasks: bool = Field(
-        default=True, description="Import the task modules of every installed app."
+    auto_discover_tasks: bool = Field(default=True, description="Import the task modules of every installed app.")
+    task_modules: Annotated[list[TaskModule], AfterValidator(lambda names: check_unique("task_modules", names))] = (
+        Field(default_factory=lambda: ["tasks"], description="Modules or packages of an app that hold tasks.")
     )
-    task_modules: Annotated[
-        list[TaskModule], AfterValidator(lambda names: check_unique("task_modules", names))
-    ] = Field(default_factory=lambda: ["tasks"], description="Modules or packages of an app that hold tasks.")
     dramatiq: DramatiqConfig = Field(default_factory=DramatiqConfig, description="Workers and limits.")
 
     refused_keys: ClassVar[Mapping[str, str]] = {
@@ -73,9 +67,7 @@ class TaskConfig(Part):
     @classmethod
     def _usable_results(cls, value: str | None) -> str | None:
         if value == "":
-            raise ConfigurationError(
-                "result_backend is empty; write a URL, or None for the broker's own store"
-            )
+            raise ConfigurationError("result_backend is empty; write a URL, or None for the broker's own store")
         return value if value is None else check_url("result_backend", value, RESULT_SCHEMES)
 
     def resolved_broker_url(self, cache_redis_url: str = "") -> str:

@@ -81,9 +81,7 @@ def test_the_bounds_themselves_are_allowed(values: Mapping[str, Any]) -> None:
         ("middleware", ["a.B", "a.B"], "middleware names 'a.B' more than once; keep one"),
     ],
 )
-def test_a_value_out_of_bounds_is_refused_with_field_value_and_source(
-    field: str, value: object, said: str
-) -> None:
+def test_a_value_out_of_bounds_is_refused_with_field_value_and_source(field: str, value: object, said: str) -> None:
     message = refusals(lambda: DramatiqConfig.model_validate({field: value}))[field]
 
     assert message.startswith(said)
@@ -105,9 +103,8 @@ def test_a_queue_name_that_some_broker_cannot_carry_is_refused(name: str, said: 
 
 
 def test_a_least_backoff_above_the_longest_is_refused() -> None:
-    assert (
-        "min_backoff 60000 ms is above max_backoff 30000 ms (from DramatiqConfig in code); lower"
-        in refusal(lambda: DramatiqConfig(min_backoff=60_000))
+    assert "min_backoff 60000 ms is above max_backoff 30000 ms (from DramatiqConfig in code); lower" in refusal(
+        lambda: DramatiqConfig(min_backoff=60_000)
     )
 
 

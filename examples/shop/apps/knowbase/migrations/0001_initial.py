@@ -48,9 +48,7 @@ class Migration(migrations.Migration):
             fields=[
                 (
                     "id",
-                    models.BigAutoField(
-                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
-                    ),
+                    models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID"),
                 ),
                 ("index", models.PositiveIntegerField()),
                 ("heading", models.CharField(blank=True, max_length=512)),
@@ -71,9 +69,7 @@ class Migration(migrations.Migration):
             ],
             options={
                 "indexes": [models.Index(fields=["embedder"], name="chunk_embedder")],
-                "constraints": [
-                    models.UniqueConstraint(fields=("document", "index"), name="one_chunk_per_place")
-                ],
+                "constraints": [models.UniqueConstraint(fields=("document", "index"), name="one_chunk_per_place")],
             },
         ),
     ]

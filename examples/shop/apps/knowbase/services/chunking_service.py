@@ -45,9 +45,7 @@ class ChunkingService:
 
     def split(self, markdown: str) -> list[Chunk]:
         """All chunks of a document, in reading order; none if it has no text."""
-        found = [
-            (section.heading, text) for section in sections(markdown) for text in self._pack(section.blocks)
-        ]
+        found = [(section.heading, text) for section in sections(markdown) for text in self._pack(section.blocks)]
         return [Chunk(index, heading, text) for index, (heading, text) in enumerate(found)]
 
     def _pack(self, blocks: tuple[str, ...]) -> Iterator[str]:

@@ -80,6 +80,4 @@ def _failure_is_visible(document_id: str) -> Iterator[None]:
 def _mark(document_id: object, status: Document.Status) -> None:
     # `update` and not `save`: a change of status must not start the processing again.
     ended = status in (Document.Status.COMPLETED, Document.Status.FAILED)
-    Document.objects.filter(pk=document_id).update(
-        status=status, processed_at=timezone.now() if ended else None
-    )
+    Document.objects.filter(pk=document_id).update(status=status, processed_at=timezone.now() if ended else None)

@@ -6,6 +6,7 @@ import asyncio
 from typing import Any, ParamSpec, TypeVar, cast
 
 from asgiref.sync import sync_to_async
+from django.db import close_old_connections
 from dramatiq import Actor, Message
 
 from django_cfg.errors import AsyncSendError
@@ -55,7 +56,12 @@ class EngineActor(Actor[P, R]):
 
     async def asend_with_options(self, **given: Any) -> Message[R]:
         """`send_with_options` from async code."""
-        return await sync_to_async(self.send_with_options)(**given)
+        return await sync_to_async(self._send_on_a_sound_connection)(**given)
+
+    def _send_on_a_sound_connection(self, **given: Any) -> Message[R]:
+        """In a worker no request ends, so nothing else looks after the connections of this thread."""
+        close_old_connections()
+        return self.send_with_options(**given)
 
     def _refuse_in_async_code(self) -> None:
         if getattr(self.broker, "supports_async_send", True):

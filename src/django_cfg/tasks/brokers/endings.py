@@ -5,6 +5,8 @@ from __future__ import annotations
 from dramatiq.results.result import wrap_exception
 
 from django_cfg.tasks.brokers.contract import ResultEntry
+from django_cfg.tasks.events import TaskSettled
+from django_cfg.tasks.lifecycle import Kind
 
 DEAD_RESULT_TTL_MS = 30 * 86_400_000
 
@@ -16,3 +18,30 @@ def ended_badly(reason: str, *, ttl_ms: int = DEAD_RESULT_TTL_MS) -> ResultEntry
 
 class DeadLettered(Exception):
     """The task will not run again; its name is what `ResultFailure` shows."""
+
+
+def died_with_its_process(times: int) -> str:
+    """Why a message is dead that kept ending the process that ran it."""
+    return f"its worker process died {times} times while running it"
+
+
+def lost_for_good(
+    message_id: str, task: str, reason: str, queue: str, generation: int, fence: int, enqueued_at_ms: int
+) -> TaskSettled:
+    """The event of such a death. Nobody measured its run: the process that could have is gone."""
+    return TaskSettled(
+        message_id=message_id,
+        task=task,
+        queue=queue,
+        kind=Kind.DEAD,
+        generation=generation,
+        fence=fence,
+        retries=0,
+        enqueued_at_ms=enqueued_at_ms,
+        wait_ms=0.0,
+        run_ms=0.0,
+        reason=reason,
+        error_type="WorkerLost",
+        error=reason,
+        traceback="",
+    )

@@ -31,10 +31,11 @@ from django_cfg.tasks.brokers.contract import (
     Waiter,
     Want,
 )
-from django_cfg.tasks.brokers.endings import ended_badly
+from django_cfg.tasks.brokers.endings import died_with_its_process, ended_badly, lost_for_good
 from django_cfg.tasks.brokers.prepare import claimable
 from django_cfg.tasks.brokers.process import is_gone
 from django_cfg.tasks.conf import TaskSettings
+from django_cfg.tasks.events import task_settled
 from django_cfg.tasks.lifecycle import Kind
 
 
@@ -155,11 +156,16 @@ class StubBroker(EngineBroker):
     def _count_delivery(self, entry: _Entry) -> None:
         entry.deliveries += 1
         if entry.deliveries >= self.max_deliveries_of(entry.message.actor_name):
-            reason = f"its worker process died {entry.deliveries} times while running it"
-            self._bury(entry, reason, "")
-            self.store_result(entry.message.message_id, ended_badly(reason))
+            self._lose(entry, died_with_its_process(entry.deliveries))
         else:
             self._give_back(entry)
+
+    def _lose(self, entry: _Entry, reason: str) -> None:
+        message = entry.message
+        self._bury(entry, reason, "")
+        self.store_result(message.message_id, ended_badly(reason))
+        where = (message.queue_name, entry.generation, entry.fence, round(entry.enqueued_at * 1000))
+        task_settled.emit(lost_for_good(message.message_id, message.actor_name, reason, *where))
 
     def _live_session(self, session: Session) -> _Session:
         known = self._sessions.get(session.id)

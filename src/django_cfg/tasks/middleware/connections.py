@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from asgiref.sync import SyncToAsync
 from django.db import connections
 from dramatiq import Broker, Worker
 from dramatiq.middleware import Middleware
@@ -37,6 +38,10 @@ class Connections(Middleware):
 
     def after_skip_message(self, broker: Broker, message: Any) -> None:
         _close_old()
+
+    def after_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
+        """The thread in which async tasks reach the database belongs to no worker thread."""
+        SyncToAsync.single_thread_executor.submit(connections.close_all).result()
 
     def before_worker_thread_shutdown(self, broker: Broker, thread: Any) -> None:
         connections.close_all()

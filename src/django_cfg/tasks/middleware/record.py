@@ -7,6 +7,7 @@ import queue
 import socket
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from os import getpid
@@ -113,12 +114,22 @@ class Recorder(threading.Thread):
 
 def write(batch: Sequence[TaskSettled], worker: str) -> None:
     """Upsert the records and add the failed attempts."""
-    newest = {event.message_id: event for event in sorted(batch, key=_order)}
+    newest: dict[str, TaskSettled] = {}
+    for event in sorted(batch, key=_order):
+        before = newest.get(event.message_id)
+        newest[event.message_id] = event if before is None else _after(before, event)
     rows = iter(newest.values())
     while chunk := list(islice(rows, 50)):
         _upsert(chunk, worker)
     failed = [_attempt(event, worker) for event in batch if event.error_type]
     Attempt.objects.using(ALIAS).bulk_create(failed, ignore_conflicts=True)
+
+
+def _after(before: TaskSettled, event: TaskSettled) -> TaskSettled:
+    """The later event of one task, with the waits of all its attempts."""
+    if before.generation != event.generation:
+        return event
+    return replace(event, wait_ms=before.wait_ms + event.wait_ms)
 
 
 def _order(event: TaskSettled) -> tuple[int, int]:
@@ -129,7 +140,11 @@ def _upsert(events: Sequence[TaskSettled], worker: str) -> None:
     """A write applies only if it is newer than what stands there, whatever order the writers arrive in."""
     table = TaskRecord._meta.db_table
     row = f"({', '.join(['%s'] * len(COLUMNS))})"
-    updates = ", ".join(f"{name} = excluded.{name}" for name in COLUMNS[1:])
+    updates = ", ".join(f"{name} = excluded.{name}" for name in COLUMNS[1:] if name != "wait_ms")
+    updates += (
+        f", wait_ms = excluded.wait_ms + CASE WHEN {table}.generation = excluded.generation "
+        f"THEN {table}.wait_ms ELSE 0 END"
+    )
     sql = (
         f"INSERT INTO {table} ({', '.join(COLUMNS)}) VALUES {', '.join([row] * len(events))} "
         f"ON CONFLICT (message_id) DO UPDATE SET {updates} WHERE {table}.generation < excluded.generation "

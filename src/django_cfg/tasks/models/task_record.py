@@ -10,6 +10,8 @@ from django_cfg.tasks.lifecycle import State
 class TaskRecord(models.Model):
     """The latest known state of one task. Written in batches by workers, never on the way of a task.
 
+    `wait_ms` is the time that all attempts together could have run and did not; backoffs are no part of it.
+    `run_ms` is the run time of the latest attempt.
     `order_key` grows with every event of a task, so that a late writer never overwrites newer news.
     """
 

@@ -37,6 +37,7 @@ from django_cfg.tasks.brokers.database.statements import Statements
 from django_cfg.tasks.brokers.database.sweep import sweep
 from django_cfg.tasks.brokers.database.waiters import CHANNEL, PollingWaiter, PostgresWaiter, SqliteWaiter
 from django_cfg.tasks.conf import TaskSettings
+from django_cfg.tasks.events import task_settled
 from django_cfg.tasks.models import QueueMessage, TaskResult
 from django_cfg.tasks.models.queue_message import MessageState
 
@@ -214,7 +215,10 @@ class DatabaseBroker(EngineBroker):
 
     def sweep(self, identity: ProcessIdentity) -> int:
         with self._transaction() as cursor:
-            return sweep(cursor, self.sql, self, identity)
+            swept = sweep(cursor, self.sql, self, identity)
+        for death in swept.died:
+            task_settled.emit(death)
+        return swept.taken
 
     # -- waiting ---------------------------------------------------------------------------------------
 

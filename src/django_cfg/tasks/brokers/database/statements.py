@@ -208,7 +208,10 @@ class Statements:
 
     @property
     def claims_of_lost(self) -> str:
-        return f"SELECT message_id, task, deliveries, cancel_requested FROM {self.message} WHERE session = %s"
+        return (
+            "SELECT message_id, task, deliveries, cancel_requested, queue, generation, fence, enqueued_at "
+            f"FROM {self.message} WHERE session = %s"
+        )
 
     @property
     def suspect(self) -> str:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from django_cfg.tasks.brokers.contract import ProcessIdentity
 from django_cfg.tasks.brokers.database.settle import bury_unread, take_cancelled
 from django_cfg.tasks.brokers.database.statements import Statements
+from django_cfg.tasks.brokers.endings import died_with_its_process, lost_for_good
 from django_cfg.tasks.brokers.process import is_alive, is_gone
+from django_cfg.tasks.events import TaskSettled
 
 if TYPE_CHECKING:
     from django_cfg.tasks.brokers.base import EngineBroker
@@ -16,17 +19,25 @@ if TYPE_CHECKING:
 LONGEST_GAP_MS = 15_000
 
 
-def sweep(cursor: Any, sql: Statements, broker: EngineBroker, mine: ProcessIdentity) -> int:
-    """Take the claims of lost sessions away; returns how many."""
+@dataclass
+class Swept:
+    """What one sweep did: claims taken away, and which of their messages died of it."""
+
+    taken: int = 0
+    died: list[TaskSettled] = field(default_factory=list)
+
+
+def sweep(cursor: Any, sql: Statements, broker: EngineBroker, mine: ProcessIdentity) -> Swept:
+    """Take the claims of lost sessions away."""
     trusted = _leases_can_be_trusted(cursor, sql)
     cursor.execute(sql.sessions)
     lost = [row[0] for row in cursor.fetchall() if _is_lost(row, mine, trusted, sql.dialect.one_host)]
-    taken = 0
+    swept = Swept()
     for session in lost:
-        taken += _take_from(cursor, sql, broker, session)
+        _take_from(cursor, sql, broker, session, swept)
         cursor.execute(sql.drop_session, [session])
     cursor.execute(sql.purge_results)
-    return taken
+    return swept
 
 
 def _leases_can_be_trusted(cursor: Any, sql: Statements) -> bool:
@@ -50,15 +61,16 @@ def _is_lost(row: Any, mine: ProcessIdentity, trusted: bool, one_host: bool) -> 
     return bool(expired) and trusted
 
 
-def _take_from(cursor: Any, sql: Statements, broker: EngineBroker, session: int) -> int:
+def _take_from(cursor: Any, sql: Statements, broker: EngineBroker, session: int, swept: Swept) -> None:
     cursor.execute(sql.claims_of_lost, [session])
     rows = cursor.fetchall()
-    for message_id, task, deliveries, cancel_requested in rows:
+    swept.taken += len(rows)
+    for message_id, task, deliveries, cancel_requested, *rest in rows:
         if cancel_requested:
             take_cancelled(cursor, sql, message_id)
         elif deliveries + 1 >= broker.max_deliveries_of(task):
-            reason = f"its worker process died {deliveries + 1} times while running it"
+            reason = died_with_its_process(deliveries + 1)
             bury_unread(cursor, sql, message_id, reason)
+            swept.died.append(lost_for_good(message_id, task, reason, *rest))
         else:
             cursor.execute(sql.suspect, [message_id])
-    return len(rows)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from concurrent.futures import wait
 from typing import Any
 
 from asgiref.sync import SyncToAsync
 from django.db import connections
 from dramatiq import Broker, Worker
 from dramatiq.middleware import Middleware
+
+#: For a send that hangs at the end of a worker, in seconds; the process ends anyway.
+PATIENCE_S = 2.0
 
 
 class Connections(Middleware):
@@ -41,7 +45,8 @@ class Connections(Middleware):
 
     def after_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
         """The thread in which async tasks reach the database belongs to no worker thread."""
-        SyncToAsync.single_thread_executor.submit(connections.close_all).result()
+        closing = SyncToAsync.single_thread_executor.submit(connections.close_all)
+        wait([closing], timeout=PATIENCE_S)
 
     def before_worker_thread_shutdown(self, broker: Broker, thread: Any) -> None:
         connections.close_all()

@@ -32,7 +32,10 @@ class TaskRecord(models.Model):
     order_key = models.BigIntegerField(default=0)
 
     class Meta:
-        indexes = [models.Index(fields=["task", "queue"], name="dcfg_record_task")]
+        indexes = [
+            models.Index(fields=["task", "queue"], name="dcfg_record_task"),
+            models.Index(fields=["-enqueued_at"], name="dcfg_record_newest"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.task} {self.message_id} {self.state}"

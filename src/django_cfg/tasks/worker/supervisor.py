@@ -28,6 +28,10 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 10.0
 LONGEST_NAP_S = 0.5
 
 
+#: A name for the log, and what the process runs; it gets the read end of the leash.
+Main = tuple[str, Callable[[int], None]]
+
+
 @dataclass
 class Child:
     """One process slot."""
@@ -44,11 +48,11 @@ class Supervisor:
     """Keeps processes running until a signal ends it.
 
     Parameters:
-        mains: (name, function) of each process; the function gets the read end of the leash.
+        mains: the processes to keep running.
         shutdown_timeout_ms: how long workers may take to finish what runs.
     """
 
-    def __init__(self, mains: Sequence[tuple[str, Callable[[int], None]]], shutdown_timeout_ms: int) -> None:
+    def __init__(self, mains: Sequence[Main], shutdown_timeout_ms: int) -> None:
         self._children = [Child(name, main) for name, main in mains]
         self._kill_after_s = shutdown_timeout_ms / 1000 + GRACE_S
         self._stopping_since: float | None = None

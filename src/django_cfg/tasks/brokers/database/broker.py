@@ -9,11 +9,11 @@ from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
-from django.db import DatabaseError, InterfaceError, OperationalError, connections, transaction
+from django.db import DatabaseError, InterfaceError, OperationalError, ProgrammingError, connections, transaction
 from dramatiq import Message
 from dramatiq.middleware import Middleware
 
-from django_cfg.errors import BrokerUnreachable, ConfigurationError, EnqueueUnknown, SessionLost
+from django_cfg.errors import BrokerError, BrokerUnreachable, ConfigurationError, EnqueueUnknown, SessionLost
 from django_cfg.tasks.brokers import codec
 from django_cfg.tasks.brokers.base import EngineBroker
 from django_cfg.tasks.brokers.contract import (
@@ -40,6 +40,21 @@ from django_cfg.tasks.conf import TaskSettings
 from django_cfg.tasks.events import task_settled
 from django_cfg.tasks.models import QueueMessage, TaskResult
 from django_cfg.tasks.models.queue_message import MessageState
+
+
+def has_tables(alias: str) -> bool:
+    """Whether the tables of the queue exist.
+
+    Raises:
+        DatabaseError: the database does not answer.
+    """
+    return QueueMessage._meta.db_table in connections[alias].introspection.table_names()
+
+
+def no_tables(alias: str) -> str:
+    """What to say, and how to cure it, when they do not."""
+    where = "" if alias == "default" else f" --database {alias}"
+    return f"database {alias!r} has no tables for tasks; run: python manage.py migrate{where}"
 
 
 class DatabaseBroker(EngineBroker):
@@ -107,7 +122,9 @@ class DatabaseBroker(EngineBroker):
             raise BrokerUnreachable(f"database {self.alias!r} does not answer: {error}") from error
         try:
             yield
-        except (OperationalError, InterfaceError) as error:
+        except (OperationalError, InterfaceError, ProgrammingError) as error:
+            if self._lacks_tables():
+                raise BrokerError(no_tables(self.alias)) from error
             if self._usable():
                 raise BrokerUnreachable(f"database {self.alias!r} refused the message: {error}") from error
             connection.close()
@@ -115,6 +132,9 @@ class DatabaseBroker(EngineBroker):
                 f"the connection to database {self.alias!r} broke while a message was being stored; it may or "
                 f"may not be there. Sending it again under the same message_id is safe. ({error})"
             ) from error
+
+    def _lacks_tables(self) -> bool:
+        return self._usable() and not has_tables(self.alias)
 
     def _usable(self) -> bool:
         connection = connections[self.alias]

@@ -12,14 +12,16 @@ from typing import Any
 
 import dramatiq
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import DatabaseError
 
 from django_cfg.errors import ConfigurationError
 from django_cfg.redact import redact_url
 from django_cfg.tasks import conf
-from django_cfg.tasks.worker import child, queue_names
+from django_cfg.tasks.brokers.database.broker import DatabaseBroker, has_tables, no_tables
+from django_cfg.tasks.worker import child, exposition, queue_names
 from django_cfg.tasks.worker.discover import discover
 from django_cfg.tasks.worker.pidfile import pidfile
-from django_cfg.tasks.worker.supervisor import Supervisor
+from django_cfg.tasks.worker.supervisor import Main, Supervisor
 from django_cfg.tasks.worker.watch import command_without_watch, watch
 
 LEVELS = ("debug", "info", "warning", "error", "critical")
@@ -70,18 +72,31 @@ class Command(BaseCommand):
         settings = conf.read()
         discover(settings)
         broker: Any = dramatiq.get_broker()
+        refuse_without_tables(broker)
         queues = queue_names.to_serve(queue_names.split(options["queues"]), settings.queues, broker.queues)
         processes = options["processes"] or settings.processes
         threads = options["threads"] or settings.threads
         main = partial(child.run, broker, queues, threads)
-        mains = [(f"worker {number}", main) for number in range(1, processes + 1)]
-        with pidfile(options["pid_file"]):
+        mains: list[Main] = [(f"worker {number}", main) for number in range(1, processes + 1)]
+        with pidfile(options["pid_file"]), exposition.process(settings.prometheus_enabled) as metrics:
             self.stdout.write(
                 f"rundramatiq: {processes} processes x {threads} threads on {redact_url(settings.broker_url)}, "
                 f"queues: {', '.join(queues)}; {len(broker.actors)} tasks; supervisor pid {os.getpid()}."
             )
             self.stdout.flush()
-            return Supervisor(mains, settings.shutdown_timeout_ms).run()
+            return Supervisor([*mains, *metrics], settings.shutdown_timeout_ms).run()
+
+
+def refuse_without_tables(broker: Any) -> None:
+    """Workers would only fail, again and again. A database that does not answer yet is worth waiting for."""
+    if not isinstance(broker, DatabaseBroker):
+        return
+    try:
+        is_ready = has_tables(broker.alias)
+    except DatabaseError:
+        return
+    if not is_ready:
+        raise ConfigurationError(no_tables(broker.alias))
 
 
 def configure_logging(level: str | None) -> None:

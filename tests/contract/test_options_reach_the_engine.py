@@ -15,14 +15,14 @@ from dramatiq import broker as dramatiq_broker
 from dramatiq.middleware import Middleware, TimeLimitExceeded
 from dramatiq.results import ResultFailure, ResultMissing
 
-from django_cfg.errors import PayloadTooLarge, TasksDisabled
+from django_cfg.errors import ConfigurationError, PayloadTooLarge, TasksDisabled
 from django_cfg.models.tasks import DramatiqConfig, TaskConfig
 from django_cfg.tasks import conf, queries
 from django_cfg.tasks.brokers import make
 from django_cfg.tasks.brokers.base import EngineBroker
 from django_cfg.tasks.brokers.contract import DeadFilter
 from django_cfg.tasks.brokers.process import identity
-from django_cfg.tasks.models import TaskRecord
+from django_cfg.tasks.models import TaskRecord, TaskResult
 from django_cfg.testing.contracts import Client, Failing, dead_process, declare, message, working
 from django_cfg.testing.waiting import eventually
 
@@ -140,11 +140,21 @@ def test_max_payload_bytes() -> None:
             actor.send("x" * 1001)
 
 
-def test_result_backend_may_be_another_store_only_where_one_exists() -> None:
-    with configured(result_backend="database://default") as broker:
+@pytest.mark.postgres
+@pytest.mark.django_db(transaction=True, databases=["default", "postgres"])
+def test_result_backend_may_be_another_database(needs_postgres: None) -> None:
+    with configured(result_backend="database://postgres") as broker:
         actor = declare(lambda: "kept", actor_name="kept")
         with working(broker):
             assert actor.send().get_result(block=True) == "kept"
+        assert TaskResult.objects.using("postgres").count() == 1
+        assert TaskResult.objects.using("default").count() == 0
+
+
+def test_a_result_backend_that_does_not_exist_is_refused() -> None:
+    for url, said in (("redis://localhost:6379/3", "keeps results in"), ("database://nowhere", "'nowhere'")):
+        with pytest.raises(ConfigurationError, match=said), configured(result_backend=url):
+            pass
 
 
 def test_result_ttl_days() -> None:

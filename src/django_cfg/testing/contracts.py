@@ -292,7 +292,10 @@ class BrokerContract:
 
     def test_a_retried_dead_letter_starts_a_fresh_count_and_is_in_one_place(self, broker: EngineBroker) -> None:
         self._bury(broker, retries=7)
+        (letter,) = broker.dead_letters(DeadFilter(everything=True))
+        broker.store_result(letter.message_id, ResultEntry("the old failure", 60_000))
         assert broker.retry_dead(DeadFilter(task="work")) == 1
+        assert broker.load_result(letter.message_id) == (False, None)
         assert broker.dead_letters(DeadFilter(everything=True)) == []
         (claim,) = Client(broker).claim()
         assert "retries" not in claim.message.options

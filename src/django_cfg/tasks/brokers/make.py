@@ -34,13 +34,33 @@ def make(settings: TaskSettings) -> EngineBroker:
 
 def _database(settings: TaskSettings) -> EngineBroker:
     middleware, results = build(settings)
-    broker = DatabaseBroker(settings, middleware, alias=urlsplit(settings.broker_url).netloc or "default")
+    alias = _alias(settings.broker_url)
+    broker = DatabaseBroker(settings, middleware, alias, _results_alias(settings) or alias)
     results.broker = broker
     return broker
 
 
+def _alias(url: str) -> str:
+    return urlsplit(url).netloc or "default"
+
+
+def _results_alias(settings: TaskSettings) -> str | None:
+    """The database that `result_backend` names; None where results stay with the broker."""
+    url = settings.result_backend
+    if url is None or url == settings.broker_url:
+        return None
+    if urlsplit(url).scheme != "database":
+        raise BrokerURLError(
+            f"result_backend {redact_url(url)!r}: this version keeps results in the broker's own store or in "
+            "database://ALIAS; leave it out, or name a database"
+        )
+    return _alias(url)
+
+
 def _stub(settings: TaskSettings) -> EngineBroker:
     middleware, results = build(settings)
+    if _results_alias(settings) is not None:
+        raise BrokerURLError("result_backend: the stub broker keeps results in memory; leave it out")
     broker = StubBroker(settings, middleware)
     results.broker = broker
     return broker

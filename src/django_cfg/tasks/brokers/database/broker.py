@@ -18,6 +18,7 @@ from django_cfg.tasks.brokers import codec
 from django_cfg.tasks.brokers.base import EngineBroker
 from django_cfg.tasks.brokers.contract import (
     Answer,
+    Claim,
     DeadFilter,
     DeadLetterInfo,
     FollowUp,
@@ -32,13 +33,14 @@ from django_cfg.tasks.brokers.contract import (
 from django_cfg.tasks.brokers.database import operate
 from django_cfg.tasks.brokers.database.claim import claim_rows, promote_due, read_claims
 from django_cfg.tasks.brokers.database.dialect import dialect_of
-from django_cfg.tasks.brokers.database.settle import insert, put_results, settle, take_cancelled
+from django_cfg.tasks.brokers.database.results import DatabaseResults
+from django_cfg.tasks.brokers.database.settle import insert, settle, take_cancelled
 from django_cfg.tasks.brokers.database.statements import Statements
 from django_cfg.tasks.brokers.database.sweep import sweep
 from django_cfg.tasks.brokers.database.waiters import CHANNEL, PollingWaiter, PostgresWaiter, SqliteWaiter
 from django_cfg.tasks.conf import TaskSettings
 from django_cfg.tasks.events import task_settled
-from django_cfg.tasks.models import QueueMessage, TaskResult
+from django_cfg.tasks.models import QueueMessage
 from django_cfg.tasks.models.queue_message import MessageState
 
 
@@ -57,24 +59,37 @@ def no_tables(alias: str) -> str:
     return f"database {alias!r} has no tables for tasks; run: python manage.py migrate{where}"
 
 
+def _refuse_unknown(option: str, alias: str) -> None:
+    if alias not in connections:
+        known = ", ".join(connections)
+        raise ConfigurationError(
+            f"{option} names the database {alias!r}, which DATABASES does not have; known: {known}"
+        )
+
+
 class DatabaseBroker(EngineBroker):
     """Messages are rows of a Django database. `.send()` is part of the caller's transaction on that database.
 
     Parameters:
         alias: the Django database; from `broker_url="database://ALIAS"`.
+        results_alias: where results are kept; None: beside the messages.
     """
 
     is_transactional = True
     supports_async_send = False
 
-    def __init__(self, settings: TaskSettings, middleware: list[Middleware], alias: str = "default") -> None:
+    def __init__(
+        self,
+        settings: TaskSettings,
+        middleware: list[Middleware],
+        alias: str = "default",
+        results_alias: str | None = None,
+    ) -> None:
         super().__init__(settings, middleware)
-        if alias not in connections:
-            known = ", ".join(connections)
-            raise ConfigurationError(
-                f"broker_url names the database {alias!r}, which DATABASES does not have; known: {known}"
-            )
+        _refuse_unknown("broker_url", alias)
+        _refuse_unknown("result_backend", results_alias or alias)
         self.alias = alias
+        self.results = DatabaseResults(results_alias or alias)
 
     @cached_property
     def sql(self) -> Statements:
@@ -197,7 +212,7 @@ class DatabaseBroker(EngineBroker):
             open_queues = tuple(q for q in want.queues if q not in paused)
             next_due_ms = promote_due(cursor, self.sql, open_queues)
             rows = claim_rows(cursor, self.sql, session.id, seq, replace(want, queues=open_queues))
-            claims = read_claims(cursor, self.sql, self, rows)
+            claims = self._read(cursor, rows)
             cursor.execute(self.sql.note_answer, [seq, json.dumps(sorted(refused)), session.id])
             return Answer(claims, refused, self._revoked(cursor, session), paused, next_due_ms)
 
@@ -205,7 +220,12 @@ class DatabaseBroker(EngineBroker):
         """The answer to an exchange whose reply was lost: what it claimed is still claimed under its number."""
         cursor.execute(self.sql.claims_of, [session.id, seq])
         rows = sorted(cursor.fetchall(), key=lambda row: (row[2], row[0]))
-        return Answer(read_claims(cursor, self.sql, self, rows), refused)
+        return Answer(self._read(cursor, rows), refused)
+
+    def _read(self, cursor: Any, rows: list[Any]) -> tuple[Claim, ...]:
+        claims, endings = read_claims(cursor, self.sql, self, rows)
+        self.results.put(endings)
+        return claims
 
     def _settle(self, cursor: Any, session: Session, outcomes: Sequence[Outcome]) -> frozenset[str]:
         refused = settle(cursor, self.sql, session.id, outcomes)
@@ -215,7 +235,7 @@ class DatabaseBroker(EngineBroker):
             encoded = [(i, codec.encode(i.message), self.priority_of(i.message.actor_name)) for i in born]
             insert(cursor, self.sql, encoded)
             self._notify_in(cursor)
-        put_results(cursor, self.sql, [(o.claim.message_id, o.result) for o in kept if o.result is not None])
+        self.results.put([(o.claim.message_id, o.result) for o in kept if o.result is not None])
         self._drop_cancelled(cursor, session, outcomes)
         return refused
 
@@ -226,8 +246,8 @@ class DatabaseBroker(EngineBroker):
         cancelled = QueueMessage.objects.using(self.alias).filter(
             message_id__in=released, cancel_requested=True, session=None
         )
-        for message_id in list(cancelled.values_list("message_id", flat=True)):
-            take_cancelled(cursor, self.sql, message_id)
+        gone = list(cancelled.values_list("message_id", flat=True))
+        self.results.put([take_cancelled(cursor, self.sql, message_id) for message_id in gone])
 
     def _revoked(self, cursor: Any, session: Session) -> frozenset[str]:
         cursor.execute(self.sql.revoked, [session.id])
@@ -236,6 +256,8 @@ class DatabaseBroker(EngineBroker):
     def sweep(self, identity: ProcessIdentity) -> int:
         with self._transaction() as cursor:
             swept = sweep(cursor, self.sql, self, identity)
+            self.results.put(swept.endings)
+            self.results.purge()
         for death in swept.died:
             task_settled.emit(death)
         return swept.taken
@@ -268,14 +290,10 @@ class DatabaseBroker(EngineBroker):
     # -- results ---------------------------------------------------------------------------------------
 
     def store_result(self, message_id: str, entry: ResultEntry) -> None:
-        with self._transaction() as cursor:
-            put_results(cursor, self.sql, [(message_id, entry)])
+        self.results.put([(message_id, entry)])
 
     def load_result(self, message_id: str) -> tuple[bool, Any]:
-        with connections[self.alias].cursor() as cursor:
-            cursor.execute(self.sql.get_result, [message_id])
-            row = cursor.fetchone()
-        return (False, None) if row is None else (True, codec.loads(row[0]))
+        return self.results.get(message_id)
 
     def holds(self, message_id: str) -> bool:
         return QueueMessage.objects.using(self.alias).filter(message_id=message_id).exists()
@@ -297,7 +315,7 @@ class DatabaseBroker(EngineBroker):
         return operate.dead_letters(self.alias, only, limit)
 
     def retry_dead(self, only: DeadFilter) -> int:
-        return operate.retry_dead(self, self.alias, only)
+        return operate.retry_dead(self, self.results, self.alias, only)
 
     def clear_dead(self, only: DeadFilter) -> int:
         return operate.clear_dead(self.alias, only)
@@ -309,7 +327,7 @@ class DatabaseBroker(EngineBroker):
             if message is None:
                 return False
             if message.state != MessageState.CLAIMED:
-                take_cancelled(cursor, self.sql, message_id)
+                self.results.put([take_cancelled(cursor, self.sql, message_id)])
                 return True
             mine.update(cancel_requested=True)
             return False
@@ -326,7 +344,7 @@ class DatabaseBroker(EngineBroker):
     def flush_all(self) -> None:
         QueueMessage.objects.using(self.alias).all().delete()
         operate.clear_dead(self.alias, DeadFilter(everything=True))
-        TaskResult.objects.using(self.alias).all().delete()
+        self.results.clear()
 
     def close(self) -> None:
         try:

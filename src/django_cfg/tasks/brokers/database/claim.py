@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from django_cfg.tasks.brokers import codec
 from django_cfg.tasks.brokers.contract import Claim, Want
-from django_cfg.tasks.brokers.database.settle import bury_unread
+from django_cfg.tasks.brokers.database.settle import Ending, bury_unread
 from django_cfg.tasks.brokers.database.statements import READY, SUSPECT, Statements
 from django_cfg.tasks.brokers.prepare import claimable
 
@@ -54,14 +54,17 @@ def _take(cursor: Any, sql: Statements, session: int, seq: int, what: tuple[int,
     return list(cursor.fetchall())
 
 
-def read_claims(cursor: Any, sql: Statements, broker: EngineBroker, rows: Iterable[Any]) -> tuple[Claim, ...]:
-    """Claims from rows; what cannot be read is buried at once, so that it harms nobody else."""
-    claims = []
+def read_claims(
+    cursor: Any, sql: Statements, broker: EngineBroker, rows: Iterable[Any]
+) -> tuple[tuple[Claim, ...], list[Ending]]:
+    """Claims from rows, and the endings of what cannot be read: that is buried, so that it harms nobody else."""
+    claims: list[Claim] = []
+    endings: list[Ending] = []
     for _, message_id, priority, body, enqueued_at, due_at, generation, fence, deliveries, now in rows:
         try:
             message = codec.decode(body)
         except ValueError as error:
-            bury_unread(cursor, sql, message_id, "undecodable message", str(error))
+            endings.append(bury_unread(cursor, sql, message_id, "undecodable message", str(error)))
             continue
         claims.append(
             Claim(
@@ -75,4 +78,4 @@ def read_claims(cursor: Any, sql: Statements, broker: EngineBroker, rows: Iterab
                 age_ms=max(0, now - enqueued_at),
             )
         )
-    return tuple(claims)
+    return tuple(claims), endings

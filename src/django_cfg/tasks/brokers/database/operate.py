@@ -13,7 +13,8 @@ from dramatiq import Message
 from django_cfg.tasks.brokers import codec
 from django_cfg.tasks.brokers.collector import fresh
 from django_cfg.tasks.brokers.contract import DeadFilter, DeadLetterInfo, FollowUp, QueueStats
-from django_cfg.tasks.models import DeadLetter, PausedQueue, QueueMessage, TaskResult
+from django_cfg.tasks.brokers.database.results import DatabaseResults
+from django_cfg.tasks.models import DeadLetter, PausedQueue, QueueMessage
 from django_cfg.tasks.models.queue_message import MessageState
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ def _info(letter: DeadLetter) -> DeadLetterInfo:
     )
 
 
-def retry_dead(broker: EngineBroker, alias: str, only: DeadFilter) -> int:
+def retry_dead(broker: EngineBroker, results: DatabaseResults, alias: str, only: DeadFilter) -> int:
     """Move dead letters back in chunks; each chunk is one transaction, so nothing is in two places."""
     moved, last_id = 0, 0
     while True:
@@ -100,13 +101,12 @@ def retry_dead(broker: EngineBroker, alias: str, only: DeadFilter) -> int:
             if not chunk:
                 return moved
             last_id = chunk[-1].id
-            moved += _revive(broker, alias, chunk)
+            moved += _revive(broker, results, chunk)
 
 
-def _revive(broker: EngineBroker, alias: str, letters: list[DeadLetter]) -> int:
+def _revive(broker: EngineBroker, results: DatabaseResults, letters: list[DeadLetter]) -> int:
     again = [FollowUp(fresh(info.message)) for info in map(_info, letters) if info.message is not None]
-    ids = [item.message.message_id for item in again]
-    TaskResult.objects.using(alias).filter(message_id__in=ids).delete()
+    results.forget([item.message.message_id for item in again])  # or the old failure would answer for the new life
     broker.store(again)
     return len(again)
 

@@ -12,6 +12,8 @@ from django_cfg.tasks.brokers.endings import ended_badly
 from django_cfg.tasks.lifecycle import Kind
 
 T = TypeVar("T")
+#: A message id and what is kept as its result.
+Ending = tuple[str, ResultEntry]
 CHUNK = 200
 
 
@@ -69,23 +71,17 @@ def _values(item: FollowUp, body: str, priority: int) -> tuple[Any, ...]:
     )
 
 
-def put_results(cursor: Any, sql: Statements, entries: Sequence[tuple[str, ResultEntry]]) -> None:
-    for chunk in chunks(entries):
-        values = [v for i, e in chunk for v in (i, codec.dumps(e.value), e.ttl_ms)]
-        cursor.execute(sql.put_results(len(chunk)), values)
-
-
-def bury_unread(cursor: Any, sql: Statements, message_id: str, reason: str, error: str = "") -> None:
-    """Move a message to the dead letters as it stands."""
+def bury_unread(cursor: Any, sql: Statements, message_id: str, reason: str, error: str = "") -> Ending:
+    """Move a message to the dead letters as it stands; returns the word for whoever waits for its result."""
     cursor.execute(sql.bury_swept, [reason, error, message_id])
     cursor.execute(sql.remove, [message_id])
-    put_results(cursor, sql, [(message_id, ended_badly(reason))])
+    return message_id, ended_badly(reason)
 
 
-def take_cancelled(cursor: Any, sql: Statements, message_id: str) -> None:
-    """Remove a cancelled message and leave word for whoever waits for its result."""
+def take_cancelled(cursor: Any, sql: Statements, message_id: str) -> Ending:
+    """Remove a cancelled message; returns the word for whoever waits for its result."""
     cursor.execute(sql.remove, [message_id])
-    put_results(cursor, sql, [(message_id, ended_badly("cancelled by an operator"))])
+    return message_id, ended_badly("cancelled by an operator")
 
 
 def chunks(items: Sequence[T]) -> list[Sequence[T]]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from django_cfg.tasks.brokers.contract import ProcessIdentity
-from django_cfg.tasks.brokers.database.settle import bury_unread, take_cancelled
+from django_cfg.tasks.brokers.database.settle import Ending, bury_unread, take_cancelled
 from django_cfg.tasks.brokers.database.statements import Statements
 from django_cfg.tasks.brokers.endings import died_with_its_process, lost_for_good
 from django_cfg.tasks.brokers.process import is_alive, is_gone
@@ -25,6 +25,7 @@ class Swept:
 
     taken: int = 0
     died: list[TaskSettled] = field(default_factory=list)
+    endings: list[Ending] = field(default_factory=list)
 
 
 def sweep(cursor: Any, sql: Statements, broker: EngineBroker, mine: ProcessIdentity) -> Swept:
@@ -36,7 +37,6 @@ def sweep(cursor: Any, sql: Statements, broker: EngineBroker, mine: ProcessIdent
     for session in lost:
         _take_from(cursor, sql, broker, session, swept)
         cursor.execute(sql.drop_session, [session])
-    cursor.execute(sql.purge_results)
     return swept
 
 
@@ -67,10 +67,10 @@ def _take_from(cursor: Any, sql: Statements, broker: EngineBroker, session: int,
     swept.taken += len(rows)
     for message_id, task, deliveries, cancel_requested, *rest in rows:
         if cancel_requested:
-            take_cancelled(cursor, sql, message_id)
+            swept.endings.append(take_cancelled(cursor, sql, message_id))
         elif deliveries + 1 >= broker.max_deliveries_of(task):
             reason = died_with_its_process(deliveries + 1)
-            bury_unread(cursor, sql, message_id, reason)
+            swept.endings.append(bury_unread(cursor, sql, message_id, reason))
             swept.died.append(lost_for_good(message_id, task, reason, *rest))
         else:
             cursor.execute(sql.suspect, [message_id])

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import socket
 import tempfile
+import zlib
 from pathlib import Path
 
-STATE = Path(tempfile.gettempdir()) / f"django-cfg-tests-{os.getuid()}"
-STATE.mkdir(exist_ok=True)
+# A directory of this process alone: several test runs on one machine must not meet.
+STATE = Path(tempfile.mkdtemp(prefix="django-cfg-tests-"))
+atexit.register(shutil.rmtree, STATE, ignore_errors=True)
+CHECKOUT = zlib.crc32(str(Path(__file__).parent).encode())
 
 SECRET_KEY = "only for tests"
 USE_TZ = True
@@ -78,7 +83,7 @@ if answers(POSTGRES_HOST, POSTGRES_PORT):
         "USER": os.environ.get("TEST_POSTGRES_USER", "postgres"),
         "PASSWORD": os.environ.get("TEST_POSTGRES_PASSWORD", ""),
         "NAME": "postgres",
-        "TEST": {"NAME": "django_cfg_tasks_tests"},
+        "TEST": {"NAME": f"django_cfg_tasks_tests_{CHECKOUT}"},
     }
 
 DRAMATIQ_BROKER = {"OPTIONS": {"url": "database://default"}}

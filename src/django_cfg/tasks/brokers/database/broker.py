@@ -267,14 +267,14 @@ class DatabaseBroker(EngineBroker):
     def waiter(self) -> Waiter:
         vendor = self.sql.dialect.vendor
         if vendor == "sqlite":
-            return SqliteWaiter(self.alias, self._look)
+            return SqliteWaiter(self._data_version, self._look)
         if vendor == "postgresql":
             return PostgresWaiter(self.alias, self._look)
         return PollingWaiter(self._look)
 
     def _look(self, queues: tuple[str, ...]) -> tuple[bool, int | None]:
         """Whether something of these queues is ready, and when the next is due; writes nothing."""
-        try:
+        with self._reading():
             paused = operate.paused(self.alias)
             queues = tuple(q for q in queues if q not in paused)
             if not queues:
@@ -282,10 +282,21 @@ class DatabaseBroker(EngineBroker):
             with connections[self.alias].cursor() as cursor:
                 cursor.execute(self.sql.has_work(len(queues)), [*queues, *queues])
                 ready, next_due_ms = cursor.fetchone()
+        return bool(ready), next_due_ms
+
+    def _data_version(self) -> int:
+        """SQLite's count of commits by other connections."""
+        with self._reading(), connections[self.alias].cursor() as cursor:
+            cursor.execute("PRAGMA data_version")
+            return int(cursor.fetchone()[0])
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        try:
+            yield
         except (OperationalError, InterfaceError) as error:
             connections[self.alias].close()
             raise BrokerUnreachable(f"database {self.alias!r}: {error}") from error
-        return bool(ready), next_due_ms
 
     # -- results ---------------------------------------------------------------------------------------
 

@@ -64,9 +64,9 @@ class PollingWaiter:
 class SqliteWaiter(PollingWaiter):
     """SQLite counts commits of other connections: reading that number is far cheaper than a query."""
 
-    def __init__(self, alias: str, look: Look) -> None:
+    def __init__(self, version: Callable[[], int], look: Look) -> None:
         super().__init__(look)
-        self._alias = alias
+        self._version = version
 
     def wait(self, queues: tuple[str, ...], timeout_s: float) -> None:
         deadline, pause_s = time.monotonic() + timeout_s, FIRST_LOOK_S
@@ -85,11 +85,6 @@ class SqliteWaiter(PollingWaiter):
                     version, (ready, next_due_ms) = now, self._look(queues)
         finally:
             self._woken.clear()
-
-    def _version(self) -> int:
-        with connections[self._alias].cursor() as cursor:
-            cursor.execute("PRAGMA data_version")
-            return int(cursor.fetchone()[0])
 
 
 class PostgresWaiter:

@@ -26,9 +26,15 @@ class Metrics(Middleware):
             ) from error
         self._client: Any = prometheus_client
         self._unsubscribe: Callable[[], None] | None = None
+        self._workers: set[int] = set()
 
     def after_worker_boot(self, broker: Broker, worker: Worker) -> None:
         """Metrics are made here and not before: their files belong to one process, so not to a parent."""
+        self._workers.add(id(worker))
+        if self._unsubscribe is None:
+            self._unsubscribe = task_settled.subscribe(self._counting())
+
+    def _counting(self) -> Callable[[TaskSettled], None]:
         labels = ("task", "queue")
         settled = self._client.Counter(
             "django_cfg_tasks_settled", "Ended claims by kind", (*labels, "kind"), registry=None
@@ -49,8 +55,10 @@ class Metrics(Middleware):
             run.labels(event.task, event.queue).observe(event.run_ms / 1000)
             wait.labels(event.task, event.queue).observe(event.wait_ms / 1000)
 
-        self._unsubscribe = task_settled.subscribe(note)
+        return note
 
     def after_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
-        if self._unsubscribe is not None:
+        self._workers.discard(id(worker))
+        if self._unsubscribe is not None and not self._workers:
             self._unsubscribe()
+            self._unsubscribe = None

@@ -38,19 +38,37 @@ class Record(Middleware):
 
     def __init__(self, *, everything: bool) -> None:
         self.everything = everything
-        self._recorder: Recorder | None = None
-        self._unsubscribe: Callable[[], None] | None = None
+        self._workers: set[int] = set()
+        self._finish: Callable[[], None] = _nothing
 
     def after_worker_boot(self, broker: Broker, worker: Worker) -> None:
-        self._recorder = Recorder(everything=self.everything)
-        self._recorder.start()
-        self._unsubscribe = task_settled.subscribe(self._recorder.put)
+        """One recorder a process, however many workers a test runs in it."""
+        if not self._workers:
+            self._finish = _start_recorder(self.everything)
+        self._workers.add(id(worker))
 
     def after_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
-        if self._unsubscribe is not None:
-            self._unsubscribe()
-        if self._recorder is not None:
-            self._recorder.finish()
+        self._workers.discard(id(worker))
+        if not self._workers:
+            self._finish()
+            self._finish = _nothing
+
+
+def _start_recorder(everything: bool) -> Callable[[], None]:
+    """Record from now on; returns the way to finish."""
+    recorder = Recorder(everything=everything)
+    recorder.start()
+    unsubscribe = task_settled.subscribe(recorder.put)
+
+    def finish() -> None:
+        unsubscribe()
+        recorder.finish()
+
+    return finish
+
+
+def _nothing() -> None:
+    """What there is to finish before a worker has started."""
 
 
 class Recorder(threading.Thread):

@@ -52,7 +52,13 @@ def encode(message: Message[Any], *, limit: int | None = None) -> str:
         check(value, f"argument {name!r} of {message.actor_name}")
     for name, value in message.options.items():
         check(value, f"option {name!r} of {message.actor_name}")
-    data = _encoder.encode(message.asdict())
+    try:
+        data = _encoder.encode(message.asdict())
+    except UnicodeEncodeError as error:
+        raise NotSerializable(
+            f"an argument of {message.actor_name} holds half of a surrogate pair ({error.reason}); "
+            "pass text.encode('utf-8', 'replace').decode()"
+        ) from error
     if limit is not None and len(data) > limit:
         raise PayloadTooLarge(
             f"the message for {message.actor_name} has {len(data):,} bytes, above max_payload_bytes "

@@ -10,13 +10,15 @@ from __future__ import annotations
 import time
 import traceback
 import uuid
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Any
 
 from dramatiq import Message
 from dramatiq.common import compute_backoff
 
+from django_cfg.errors import NotSerializable
+from django_cfg.tasks.brokers import codec
 from django_cfg.tasks.brokers.contract import Claim, Failure, FollowUp, Outcome, ResultEntry
 from django_cfg.tasks.brokers.endings import ended_badly
 from django_cfg.tasks.lifecycle import Kind
@@ -114,7 +116,7 @@ class Collector:
         delay_ms: int = 0,
     ) -> Outcome:
         body = message or self.claim.message
-        return Outcome(
+        outcome = Outcome(
             claim=self.claim,
             kind=kind,
             message=with_error(body, failure) if failure else body,
@@ -127,6 +129,26 @@ class Collector:
             run_ms=self.run_ms,
             retries_before=self.retries_before,
         )
+        return storable(outcome)
+
+
+def storable(outcome: Outcome) -> Outcome:
+    """The outcome, or a dead letter in its place if a hook put something into the message that is not JSON."""
+    if outcome.message is outcome.claim.message:
+        return outcome
+    try:
+        codec.encode(outcome.message)
+    except NotSerializable as error:
+        return unstorable(outcome, str(error))
+    return outcome
+
+
+def unstorable(outcome: Outcome, why: str) -> Outcome:
+    """A dead letter that keeps the task's arguments and says why its outcome could not be stored."""
+    claim = outcome.claim
+    bare = replace(claim.message, options={})
+    reason = f"its outcome could not be stored: {why}"[:200]
+    return Outcome(claim, Kind.DEAD, bare, reason=reason, result=ended_badly(reason), run_ms=outcome.run_ms)
 
 
 def _reason(reason: str, failure: Failure | None) -> str:
@@ -140,7 +162,12 @@ def describe(error: BaseException) -> Failure:
     text = "".join(traceback.format_exception(type(error), error, _from_task(error.__traceback__)))
     if len(text) > MAX_TRACEBACK:
         text = "[...]\n" + text[-MAX_TRACEBACK:]
-    return Failure(type(error).__name__, str(error)[:MAX_ERROR_TEXT], text)
+    return Failure(type(error).__name__, storable_text(str(error)[:MAX_ERROR_TEXT]), storable_text(text))
+
+
+def storable_text(text: str) -> str:
+    """Exceptions quote foreign data; no database stores a NUL in a text, and none a lone surrogate."""
+    return text.replace("\0", "\\x00").encode("utf-8", "backslashreplace").decode()
 
 
 def _from_task(frames: TracebackType | None) -> TracebackType | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 import time
 from typing import TYPE_CHECKING, Any
@@ -11,12 +12,15 @@ from dramatiq.results import ResultBackend, ResultMissing, ResultTimeout
 from dramatiq.results.backend import DEFAULT_TIMEOUT
 from dramatiq.results.result import unwrap_result, wrap_exception
 
-from django_cfg.tasks.brokers.collector import PIPELINE_STEP
+from django_cfg.errors import NotSerializable
+from django_cfg.tasks.brokers import codec
+from django_cfg.tasks.brokers.collector import PIPELINE_STEP, storable_text
 from django_cfg.tasks.brokers.contract import ResultEntry
 
 if TYPE_CHECKING:
     from django_cfg.tasks.brokers.base import EngineBroker
 
+logger = logging.getLogger(__name__)
 FIRST_POLL_S = 0.005
 SLOWEST_POLL_S = 0.25
 
@@ -32,10 +36,30 @@ class EngineResults(ResultBackend):
 
     def store_result(self, message: Any, result: Any, ttl: int) -> None:
         if result is not None or message.options.get(PIPELINE_STEP):
-            self._put(message.message_id, ResultEntry(result, ttl))
+            entry = self._entry(message, result, ttl)
+            self._put(message.message_id, entry)
+
+    def _entry(self, message: Any, result: Any, ttl: int) -> ResultEntry:
+        """What cannot be kept must not fail a task that has done its work; whoever asks is told why."""
+        limit = self.broker.settings.max_payload_bytes
+        try:
+            codec.check(result, f"the result of {message.actor_name}")
+            size = len(codec.dumps(result).encode())
+        except (NotSerializable, UnicodeEncodeError) as error:  # the latter: half of a surrogate pair
+            return self._not_kept(message, str(error), ttl)
+        if size > limit:
+            text = f"the result of {message.actor_name} has {size:,} bytes, above max_payload_bytes ({limit:,})"
+            return self._not_kept(message, text, ttl)
+        return ResultEntry(result, ttl)
+
+    def _not_kept(self, message: Any, why: str, ttl: int) -> ResultEntry:
+        logger.warning("%s; it is not kept. Return plain values, or declare the task with store_results=False.", why)
+        return ResultEntry(wrap_exception(NotSerializable(why)), ttl)
 
     def store_exception(self, message: Any, exception: BaseException, ttl: int) -> None:
-        self._put(message.message_id, ResultEntry(wrap_exception(exception), ttl))
+        wrapped = wrap_exception(exception)
+        wrapped["exn"]["msg"] = storable_text(wrapped["exn"]["msg"])
+        self._put(message.message_id, ResultEntry(wrapped, ttl))
 
     def _put(self, message_id: str, entry: ResultEntry) -> None:
         collector = self.broker.collecting()

@@ -17,6 +17,7 @@ from dramatiq.logging import get_logger
 
 from django_cfg.errors import BrokerUnreachable, SessionLost
 from django_cfg.tasks.brokers.base import EngineBroker
+from django_cfg.tasks.brokers.collector import unstorable
 from django_cfg.tasks.brokers.contract import Answer, Claim, Outcome, Session, Want
 from django_cfg.tasks.brokers.process import identity
 from django_cfg.tasks.events import OutcomeRefused, TaskSettled, outcome_refused, task_settled
@@ -56,6 +57,7 @@ class ExchangeThread(threading.Thread):
         self._held: dict[str, Claim] = {}
         self._session: Session | None = None
         self._seq = 0
+        self._batch = MOST_OUTCOMES
         self._look = True
         self._mean_s: float | None = None
         self._cautious_until = 0.0
@@ -118,6 +120,7 @@ class ExchangeThread(threading.Thread):
                 backoff_s = self._back_off(backoff_s)
             except Exception:
                 self.logger.critical("The exchange thread met an unexpected error.", exc_info=True)
+                self._distrust_outbox()
                 backoff_s = self._back_off(backoff_s)
         self._close()
         self.broker.emit_before("consumer_thread_shutdown", self)
@@ -131,11 +134,20 @@ class ExchangeThread(threading.Thread):
             self._waiter.wait(want.queues if want.count else (), self._patience_s())
             self._look = True
             return
-        outcomes = [self._outbox[i] for i in range(min(len(self._outbox), MOST_OUTCOMES))]
+        outcomes = [self._outbox[i] for i in range(min(len(self._outbox), self._batch))]
         answer = self._exchange(session, outcomes, want)
+        self._batch = MOST_OUTCOMES
         self._look = bool(want.count) and len(answer.claims) >= want.count
         self._settled(outcomes, answer)
         self._received(answer)
+
+    def _distrust_outbox(self) -> None:
+        """One outcome that no store takes must not hold up all others: first alone, then as a dead letter."""
+        if self._batch > 1:
+            self._batch = 1
+        elif self._outbox:
+            refused = self._outbox.popleft()
+            self._outbox.appendleft(unstorable(refused, "the broker did not take it"))
 
     def _exchange(self, session: Session, outcomes: Sequence[Outcome], want: Want) -> Answer:
         """One exchange. After a lost reply the very same call is repeated: the broker knows its number."""

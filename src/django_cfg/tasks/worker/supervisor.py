@@ -26,6 +26,7 @@ GRACE_S = 8.0
 SHORT_LIFE_S = 2.0
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 10.0
 LONGEST_NAP_S = 0.5
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 @dataclass
@@ -77,7 +78,7 @@ class Supervisor:
         gc.freeze()
         os.set_blocking(self._wake, False)
         os.set_blocking(self._ring, False)
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        for number in STOP_SIGNALS:
             if signal.getsignal(number) is not signal.SIG_IGN or number == signal.SIGTERM:
                 signal.signal(number, self._on_stop)
         signal.signal(signal.SIGCHLD, lambda *_: None)
@@ -100,9 +101,13 @@ class Supervisor:
     def _start(self, child: Child) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
+        # A signal between the fork and the child's own handlers would run ours there: the child would not stop,
+        # and its siblings would. So it waits until the child has its handlers (`child.run` lets it in).
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
         pid = os.fork()
         if pid == 0:
             self._become(child)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
         child.pid, child.started = pid, time.monotonic()
         logger.info("Started %s (pid %d).", child.name, pid)
         if self._stopping_since is not None:

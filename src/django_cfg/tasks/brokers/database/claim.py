@@ -73,6 +73,7 @@ def read_claims(cursor: Any, sql: Statements, broker: EngineBroker, rows: Iterab
                 enqueued_at_ms=enqueued_at,
                 waited_ms=max(0, now - due_at),
                 age_ms=max(0, now - enqueued_at),
+                body=body,
             )
         )
     return tuple(claims)

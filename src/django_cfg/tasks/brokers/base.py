@@ -264,7 +264,8 @@ class EngineBroker(Broker):
         span = options.delay_ms(message.actor_name, delay)
         collector = self.collecting()
         if collector is not None:
-            self.encode(message)  # here, where a hook can still fail, and not in the exchange thread
+            if message.message_id != collector.claim.message_id:
+                self.encode(message)  # here, where a hook can still fail, and not in the exchange thread
             self.emit_before("enqueue", message, span)
             collected = collector.enqueue(message, span)
             self.emit_after("enqueue", collected, span)

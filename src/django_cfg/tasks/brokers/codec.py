@@ -56,9 +56,9 @@ def encode(message: Message[Any], *, limit: int | None = None) -> str:
         data = _encoder.encode(message.asdict())
     except UnicodeEncodeError as error:
         raise NotSerializable(
-            f"an argument of {message.actor_name} holds half of a surrogate pair ({error.reason}); "
+            f"the message for {message.actor_name} holds text that is not Unicode ({error.reason}); "
             "pass text.encode('utf-8', 'replace').decode()"
-        ) from error
+        ) from None
     if limit is not None and len(data) > limit:
         raise PayloadTooLarge(
             f"the message for {message.actor_name} has {len(data):,} bytes, above max_payload_bytes "

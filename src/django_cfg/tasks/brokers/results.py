@@ -14,7 +14,7 @@ from dramatiq.results.result import unwrap_result, wrap_exception
 
 from django_cfg.errors import NotSerializable
 from django_cfg.tasks.brokers import codec
-from django_cfg.tasks.brokers.collector import PIPELINE_STEP, storable_text
+from django_cfg.tasks.brokers.collector import PIPELINE_STEP, text_of
 from django_cfg.tasks.brokers.contract import ResultEntry
 
 if TYPE_CHECKING:
@@ -36,30 +36,11 @@ class EngineResults(ResultBackend):
 
     def store_result(self, message: Any, result: Any, ttl: int) -> None:
         if result is not None or message.options.get(PIPELINE_STEP):
-            entry = self._entry(message, result, ttl)
-            self._put(message.message_id, entry)
-
-    def _entry(self, message: Any, result: Any, ttl: int) -> ResultEntry:
-        """What cannot be kept must not fail a task that has done its work; whoever asks is told why."""
-        limit = self.broker.settings.max_payload_bytes
-        try:
-            codec.check(result, f"the result of {message.actor_name}")
-            size = len(codec.dumps(result).encode())
-        except (NotSerializable, UnicodeEncodeError) as error:  # the latter: half of a surrogate pair
-            return self._not_kept(message, str(error), ttl)
-        if size > limit:
-            text = f"the result of {message.actor_name} has {size:,} bytes, above max_payload_bytes ({limit:,})"
-            return self._not_kept(message, text, ttl)
-        return ResultEntry(result, ttl)
-
-    def _not_kept(self, message: Any, why: str, ttl: int) -> ResultEntry:
-        logger.warning("%s; it is not kept. Return plain values, or declare the task with store_results=False.", why)
-        return ResultEntry(wrap_exception(NotSerializable(why)), ttl)
+            limit = self.broker.settings.max_payload_bytes
+            self._put(message.message_id, ResultEntry(_wire(message, result, limit), ttl))
 
     def store_exception(self, message: Any, exception: BaseException, ttl: int) -> None:
-        wrapped = wrap_exception(exception)
-        wrapped["exn"]["msg"] = storable_text(wrapped["exn"]["msg"])
-        self._put(message.message_id, ResultEntry(wrapped, ttl))
+        self._put(message.message_id, ResultEntry(_wire_error(exception), ttl))
 
     def _put(self, message_id: str, entry: ResultEntry) -> None:
         collector = self.broker.collecting()
@@ -106,3 +87,31 @@ class EngineResults(ResultBackend):
         actor = self.broker.actors.get(message.actor_name)
         own = actor.options.get("store_results", True) if actor is not None else True
         return bool(message.options.get("store_results", own))
+
+
+def _wire(message: Any, result: Any, limit: int) -> Any:
+    """The result, or the error of whoever asks for it: the task has ended well, only its value cannot travel."""
+    name = f"the result of {message.actor_name}"
+    try:
+        codec.check(result, name)
+        size = len(codec.dumps(result).encode())
+    except NotSerializable as error:
+        return _not_kept(message, str(error))
+    except (TypeError, ValueError, RecursionError, OverflowError) as error:
+        return _not_kept(message, f"{name}: {type(result).__name__} is not JSON ({error})")
+    if size > limit:
+        return _not_kept(message, f"{name} has {size:,} bytes, above max_payload_bytes ({limit:,})")
+    return result
+
+
+def _not_kept(message: Any, why: str) -> Any:
+    text = f"{why}; it is not kept. Return plain values, or declare the task with store_results=False"
+    logger.warning("Message %s: %s", message.message_id, text)
+    return wrap_exception(NotSerializable(text))
+
+
+def _wire_error(error: BaseException) -> Any:
+    """In Dramatiq's form, which would call `str(error)` itself."""
+    wire = wrap_exception(Exception(text_of(error)))
+    wire["exn"]["type"] = type(error).__name__
+    return wire

@@ -26,10 +26,11 @@ GRACE_S = 8.0
 SHORT_LIFE_S = 2.0
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 10.0
 LONGEST_NAP_S = 0.5
-HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
-#: A name for the log, and what the process runs; it gets the read end of the leash.
+#: A name for the log, and what the process runs. It gets the read end of the leash, and the stop signals are
+#: blocked until it has its own handlers and lets them in.
 Main = tuple[str, Callable[[int], None]]
 
 
@@ -82,7 +83,7 @@ class Supervisor:
         gc.freeze()
         os.set_blocking(self._wake, False)
         os.set_blocking(self._ring, False)
-        for number in HANDLED:
+        for number in STOP_SIGNALS:
             if signal.getsignal(number) is not signal.SIG_IGN or number == signal.SIGTERM:
                 signal.signal(number, self._on_stop)
         signal.signal(signal.SIGCHLD, lambda *_: None)
@@ -105,12 +106,13 @@ class Supervisor:
     def _start(self, child: Child) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
-        # Blocked over the fork: a child must never run the supervisor's handler, which signals its siblings.
-        signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)
+        # A signal between the fork and the child's own handlers would run ours there: the child would not stop,
+        # and its siblings would. So it waits until the child has its handlers (`child.run` lets it in).
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
         pid = os.fork()
         if pid == 0:
             self._become(child)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
         child.pid, child.started = pid, time.monotonic()
         logger.info("Started %s (pid %d).", child.name, pid)
         if self._stopping_since is not None:
@@ -121,10 +123,7 @@ class Supervisor:
         code = 1
         try:
             signal.set_wakeup_fd(-1)
-            for number in (*HANDLED, signal.SIGCHLD):
-                if signal.getsignal(number) is not signal.SIG_IGN:
-                    signal.signal(number, signal.SIG_DFL)
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             for end in (self._leash_write, self._wake, self._ring):
                 os.close(end)
             child.main(self._leash_read)

@@ -9,7 +9,15 @@ from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
-from django.db import DatabaseError, InterfaceError, OperationalError, ProgrammingError, connections, transaction
+from django.db import (
+    DatabaseError,
+    DataError,
+    InterfaceError,
+    OperationalError,
+    ProgrammingError,
+    connections,
+    transaction,
+)
 from dramatiq import Message
 from dramatiq.middleware import Middleware
 
@@ -168,6 +176,8 @@ class DatabaseBroker(EngineBroker):
             if not connection.in_atomic_block:
                 connection.close()
             raise BrokerUnreachable(f"database {self.alias!r}: {error}") from error
+        except DataError as error:
+            raise ValueError(f"database {self.alias!r} cannot hold this: {error}") from error
 
     def open_session(self, identity: ProcessIdentity) -> Session:
         lease_ms = self.settings.lease_ms

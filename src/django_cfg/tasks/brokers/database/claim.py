@@ -76,6 +76,7 @@ def read_claims(
                 enqueued_at_ms=enqueued_at,
                 waited_ms=max(0, now - due_at),
                 age_ms=max(0, now - enqueued_at),
+                body=body,
             )
         )
     return tuple(claims), endings

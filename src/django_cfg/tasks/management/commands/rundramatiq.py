@@ -53,8 +53,8 @@ class Command(BaseCommand):
         add("--pid-file", help="write the supervisor's process id here")
 
     def handle(self, **options: Any) -> None:
-        configure_logging(options["log_level"])
         try:
+            configure_logging(options["log_level"])
             code = self._watch(options) if options["watch"] is not None else self._serve(options)
         except ConfigurationError as error:
             raise CommandError(str(error), returncode=2) from error
@@ -73,7 +73,8 @@ class Command(BaseCommand):
         discover(settings)
         broker: Any = dramatiq.get_broker()
         refuse_without_tables(broker)
-        queues = queue_names.to_serve(queue_names.split(options["queues"]), settings.queues, broker.queues)
+        asked = queue_names.split(options["queues"])
+        queues = queue_names.to_serve(asked, settings.queues, broker.queues)
         processes = options["processes"] or settings.processes
         threads = options["threads"] or settings.threads
         main = partial(child.run, broker, queues, threads)
@@ -101,7 +102,10 @@ def refuse_without_tables(broker: Any) -> None:
 
 def configure_logging(level: str | None) -> None:
     """The project's LOGGING stands; a level that was asked for wins, and silence is never the default."""
-    wanted = (level or os.environ.get("DJANGO_LOG_LEVEL") or "info").upper()
+    asked = level or os.environ.get("DJANGO_LOG_LEVEL") or "info"
+    if asked.lower() not in LEVELS:
+        raise ConfigurationError(f"DJANGO_LOG_LEVEL={asked!r} is no level; write one of: {', '.join(LEVELS)}")
+    wanted = asked.upper()
     root = logging.getLogger()
     if not root.handlers:
         logging.basicConfig(level=wanted, format=FORMAT)

@@ -46,7 +46,7 @@ class Reader:
 
     def __exit__(self, *error: object) -> None:
         self._close_shell()
-        if self._workers is not None:
+        if self._workers is not None and self._workers.poll() is None:
             os.killpg(self._workers.pid, signal.SIGKILL)  # it leads its group; a calm end came before, in `finish`
             self._workers.wait()
 
@@ -129,7 +129,7 @@ class Reader:
             self.env[variable] = self._expanded(value)
         elif command == "python manage.py shell":
             self._close_shell()
-        elif WORKERS.match(command):
+        elif WORKERS.match(command) and not expected_code(block):
             self._start_workers(command)
         else:
             self._refresh_workers()
@@ -150,7 +150,7 @@ class Reader:
 
     def _run(self, command: str, block: Block) -> None:
         done = self._in_shell(command)
-        wanted = next((int(flag.removeprefix("exit=")) for flag in block.flags if flag.startswith("exit=")), 0)
+        wanted = expected_code(block)
         said = f"{block.place}: {command}\n{done.stdout}{done.stderr}"
         assert done.returncode == wanted, f"{said}\nended with {done.returncode}, not {wanted}\n{self._workers_said()}"
         self.last_output = done.stdout if wanted == 0 else done.stderr
@@ -194,6 +194,11 @@ class Reader:
 
     def _workers_said(self) -> str:
         return self._log.read_text(errors="replace") if self._log.exists() else ""
+
+
+def expected_code(block: Block) -> int:
+    """The exit code that a page expects of its commands, from `exit=2`; else 0."""
+    return next((int(flag.removeprefix("exit=")) for flag in block.flags if flag.startswith("exit=")), 0)
 
 
 def compare(block: Block, output: str) -> None:

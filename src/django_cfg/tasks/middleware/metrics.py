@@ -15,7 +15,10 @@ BUCKETS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10, 60, 300, 1800)
 
 
 class Metrics(Middleware):
-    """Counts what settles. Needs the extra `prometheus`; `rundramatiq` serves the numbers."""
+    """Counts what settles. Needs the extra `prometheus`.
+
+    With `PROMETHEUS_MULTIPROC_DIR` set, the numbers lie in files there, for `prometheus_client.multiprocess`.
+    """
 
     def __init__(self) -> None:
         try:

@@ -33,6 +33,7 @@ def run(broker: EngineBroker, queues: Sequence[str], threads: int, leash: int) -
     signal.signal(signal.SIGTERM, lambda *_: os.write(ring, b"t"))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C reaches the whole group; the supervisor decides
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM, signal.SIGINT, signal.SIGHUP))
     broker.emit_after("process_boot")
     worker = EngineWorker(broker, queues=queues, worker_threads=threads)
     worker.start()

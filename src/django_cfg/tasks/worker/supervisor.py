@@ -26,6 +26,7 @@ GRACE_S = 8.0
 SHORT_LIFE_S = 2.0
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 10.0
 LONGEST_NAP_S = 0.5
+STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 @dataclass
@@ -44,7 +45,8 @@ class Supervisor:
     """Keeps processes running until a signal ends it.
 
     Parameters:
-        mains: (name, function) of each process; the function gets the read end of the leash.
+        mains: (name, function) of each process; the function gets the read end of the leash, and starts with
+            the stopping signals blocked: it unblocks them when its handlers stand.
         shutdown_timeout_ms: how long workers may take to finish what runs.
     """
 
@@ -56,9 +58,15 @@ class Supervisor:
         self._leash_read, self._leash_write = os.pipe()
         self._wake, self._ring = os.pipe()
 
-    def run(self) -> int:
-        """Supervise. Returns 0 after a graceful end, 1 if a worker had to be killed."""
+    def run(self, on_ready: Callable[[], None] = lambda: None) -> int:
+        """Supervise. Returns 0 after a graceful end, 1 if a worker had to be killed.
+
+        Parameters:
+            on_ready: called once, when every process runs and signals stop them gracefully.
+        """
         self._prepare()
+        self._start_missing()
+        on_ready()
         while self._stopping_since is None or any(child.pid for child in self._children):
             self._start_missing()
             self._nap()
@@ -77,7 +85,7 @@ class Supervisor:
         gc.freeze()
         os.set_blocking(self._wake, False)
         os.set_blocking(self._ring, False)
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        for number in STOPPING:
             if signal.getsignal(number) is not signal.SIG_IGN or number == signal.SIGTERM:
                 signal.signal(number, self._on_stop)
         signal.signal(signal.SIGCHLD, lambda *_: None)
@@ -100,10 +108,13 @@ class Supervisor:
     def _start(self, child: Child) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
+        # A signal for the new process waits until its own handler stands; ours would swallow it there.
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
         pid = os.fork()
         if pid == 0:
             self._become(child)
         child.pid, child.started = pid, time.monotonic()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
         logger.info("Started %s (pid %d).", child.name, pid)
         if self._stopping_since is not None:
             os.kill(pid, signal.SIGTERM)  # the signal came between the decision and the fork

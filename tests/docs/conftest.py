@@ -23,7 +23,11 @@ def tutorial_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     _manage("django", ["startproject", "mysite", "."], project)
     _manage("django", ["startapp", "shop"], project)
     with (project / SETTINGS).open("a") as settings:
-        settings.writelines(block.text for block in blocks(REPOSITORY / "README.md") if block.title == SETTINGS and "append" in block.flags)
+        settings.writelines(
+            block.text
+            for block in blocks(REPOSITORY / "README.md")
+            if block.title == SETTINGS and "append" in block.flags
+        )
     subprocess.run(
         [sys.executable, "manage.py", "migrate"], cwd=project, env=environment(), check=True, capture_output=True
     )

@@ -44,7 +44,9 @@ def test_every_block_of_a_page_works_in_the_project_of_the_tutorial(page: Path, 
 def test_every_block_is_of_a_kind_that_is_treated(page: Path) -> None:
     def is_known(block: Block) -> bool:
         shown_only = block.language == "text" or block.title is not None or block.language in {"python", "bash"}
-        return block.language in LANGUAGES and block.flags <= FLAGS and (shown_only or block.language in {"yaml", "ini"})
+        return (
+            block.language in LANGUAGES and block.flags <= FLAGS and (shown_only or block.language in {"yaml", "ini"})
+        )
 
     assert [block.place for block in blocks(page) if not is_known(block)] == []
 

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from django.utils.module_loading import import_string
 
-from django_cfg.errors import BrokerURLError
+from django_cfg.errors import BrokerURLError, ConfigurationError
 from django_cfg.redact import redact_url
 from django_cfg.tasks.brokers.base import EngineBroker
 from django_cfg.tasks.brokers.database.broker import DatabaseBroker
@@ -23,13 +23,22 @@ def make(settings: TaskSettings) -> EngineBroker:
 
     Raises:
         BrokerURLError: a scheme that no broker here serves.
-        ConfigurationError: a middleware, an extra or a database that does not exist.
+        ConfigurationError: a middleware, an extra or a database that does not exist; results kept elsewhere.
     """
+    _refuse_other_results(settings)
     if settings.broker_class:
         maker: Maker = _custom(settings.broker_class)
     else:
         maker = MAKERS.get(urlsplit(settings.broker_url).scheme, _unknown)
     return maker(settings)
+
+
+def _refuse_other_results(settings: TaskSettings) -> None:
+    if settings.result_backend not in (None, settings.broker_url):
+        raise ConfigurationError(
+            f"result_backend {redact_url(settings.result_backend)!r}: this version keeps results beside the messages; "
+            "leave result_backend out"
+        )
 
 
 def _database(settings: TaskSettings) -> EngineBroker:

@@ -22,3 +22,15 @@ def test_a_result_store_apart_from_the_messages_is_refused_and_not_ignored() -> 
 @pytest.mark.parametrize("same", [None, "stub://"])
 def test_a_result_store_that_is_the_broker_is_taken(same: str | None) -> None:
     assert make.make(TaskSettings(broker_url="stub://", result_backend=same)).settings.result_backend == same
+
+
+def test_a_broker_class_that_is_none_of_ours_is_refused_by_name() -> None:
+    settings = TaskSettings(broker_class="dramatiq.brokers.stub.StubBroker")
+
+    with pytest.raises(ConfigurationError) as caught:
+        make.make(settings)
+
+    assert str(caught.value) == (
+        "DRAMATIQ_BROKER['BROKER'] 'dramatiq.brokers.stub.StubBroker' is not an EngineBroker; "
+        "leave BROKER out, and OPTIONS['url'] chooses the broker"
+    )

@@ -60,7 +60,7 @@ def _stub(settings: TaskSettings) -> EngineBroker:
 def _custom(path: str) -> Maker:
     def maker(settings: TaskSettings) -> EngineBroker:
         middleware, results = build(settings)
-        broker = made(settings, middleware, **settings.broker_options)
+        broker: EngineBroker = made(settings, middleware, **settings.broker_options)
         results.broker = broker
         return broker
 

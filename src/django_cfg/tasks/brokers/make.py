@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from django.utils.module_loading import import_string
 
-from django_cfg.errors import BrokerURLError
+from django_cfg.errors import BrokerURLError, ConfigurationError
 from django_cfg.redact import redact_url
 from django_cfg.tasks.brokers.base import EngineBroker
 from django_cfg.tasks.brokers.database.broker import DatabaseBroker
@@ -23,7 +23,8 @@ def make(settings: TaskSettings) -> EngineBroker:
 
     Raises:
         BrokerURLError: a scheme that no broker here serves.
-        ConfigurationError: a middleware, an extra or a database that does not exist.
+        ConfigurationError: a middleware, an extra or a database that does not exist; a class that is no broker of
+            ours.
     """
     if settings.broker_class:
         maker: Maker = _custom(settings.broker_class)
@@ -69,10 +70,16 @@ def _stub(settings: TaskSettings) -> EngineBroker:
 def _custom(path: str) -> Maker:
     def maker(settings: TaskSettings) -> EngineBroker:
         middleware, results = build(settings)
-        broker: EngineBroker = import_string(path)(settings, middleware, **settings.broker_options)
+        broker: EngineBroker = made(settings, middleware, **settings.broker_options)
         results.broker = broker
         return broker
 
+    made = import_string(path)
+    if not (isinstance(made, type) and issubclass(made, EngineBroker)):
+        raise ConfigurationError(
+            f"DRAMATIQ_BROKER['BROKER'] {path!r} is not an EngineBroker; "
+            "leave BROKER out, and OPTIONS['url'] chooses the broker"
+        )
     return maker
 
 

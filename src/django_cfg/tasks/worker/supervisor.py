@@ -62,9 +62,15 @@ class Supervisor:
         self._leash_read, self._leash_write = os.pipe()
         self._wake, self._ring = os.pipe()
 
-    def run(self) -> int:
-        """Supervise. Returns 0 after a graceful end, 1 if a worker had to be killed."""
+    def run(self, on_ready: Callable[[], None] = lambda: None) -> int:
+        """Supervise. Returns 0 after a graceful end, 1 if a worker had to be killed.
+
+        Parameters:
+            on_ready: called once, when every process runs and signals stop them gracefully.
+        """
         self._prepare()
+        self._start_missing()
+        on_ready()
         while self._stopping_since is None or any(child.pid for child in self._children):
             self._start_missing()
             self._nap()
@@ -112,8 +118,8 @@ class Supervisor:
         pid = os.fork()
         if pid == 0:
             self._become(child)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
         child.pid, child.started = pid, time.monotonic()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
         logger.info("Started %s (pid %d).", child.name, pid)
         if self._stopping_since is not None:
             os.kill(pid, signal.SIGTERM)  # the signal came between the decision and the fork

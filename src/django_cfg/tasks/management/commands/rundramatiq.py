@@ -79,13 +79,16 @@ class Command(BaseCommand):
         threads = options["threads"] or settings.threads
         main = partial(child.run, broker, queues, threads)
         mains: list[Main] = [(f"worker {number}", main) for number in range(1, processes + 1)]
+        ready = (
+            f"rundramatiq: {processes} processes x {threads} threads on {redact_url(settings.broker_url)}, "
+            f"queues: {', '.join(queues)}; {len(broker.actors)} tasks; supervisor pid {os.getpid()}."
+        )
         with pidfile(options["pid_file"]), exposition.process(settings.prometheus_enabled) as metrics:
-            self.stdout.write(
-                f"rundramatiq: {processes} processes x {threads} threads on {redact_url(settings.broker_url)}, "
-                f"queues: {', '.join(queues)}; {len(broker.actors)} tasks; supervisor pid {os.getpid()}."
-            )
-            self.stdout.flush()
-            return Supervisor([*mains, *metrics], settings.shutdown_timeout_ms).run()
+            return Supervisor([*mains, *metrics], settings.shutdown_timeout_ms).run(partial(self._say, ready))
+
+    def _say(self, text: str) -> None:
+        self.stdout.write(text)
+        self.stdout.flush()
 
 
 def refuse_without_tables(broker: Any) -> None:

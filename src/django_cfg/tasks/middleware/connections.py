@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from asgiref.sync import SyncToAsync
 from django.db import connections
 from dramatiq import Broker, Worker
 from dramatiq.middleware import Middleware
@@ -40,6 +41,10 @@ class Connections(Middleware):
 
     def before_worker_thread_shutdown(self, broker: Broker, thread: Any) -> None:
         connections.close_all()
+
+    def after_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
+        """Async tasks reach databases (`asend`) through a thread of asgiref's, which hears of no shutdown."""
+        SyncToAsync.single_thread_executor.submit(connections.close_all).result()
 
     def before_consumer_thread_shutdown(self, broker: Broker, thread: Any) -> None:
         connections.close_all()

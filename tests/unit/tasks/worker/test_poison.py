@@ -86,7 +86,7 @@ def test_a_result_that_is_not_json_is_an_error_for_its_reader_and_no_failure_of_
     work, ran = innocent()
     message = returns.send()
     with working(any_broker, threads=2), settled_events() as settled:
-        with pytest.raises(ResultFailure, match="the result of returns .* is not JSON"):
+        with pytest.raises(ResultFailure, match=r"the result of returns .* is not JSON"):
             message.get_result(block=True, timeout=5000)
         work.send()
         assert ran.wait(5)

@@ -85,3 +85,12 @@ def test_watching_restarts_the_workers_after_a_change_and_leaves_no_orphans(proj
     assert workers.wait() == 0
     assert session_of(workers.pid) == []
     assert not is_running(after)
+
+
+def test_the_workers_of_a_killed_watcher_end_too(project: Project) -> None:
+    project.write(processes=1)
+    workers = project.start("--watch", "work", "-t", "1", until=lambda w: len(session_of(w.pid)) == 3)
+    members = session_of(workers.pid)
+    workers.signal(signal.SIGKILL)
+    workers.wait()
+    eventually(lambda: not any(is_running(pid) for pid in members), within_s=10)

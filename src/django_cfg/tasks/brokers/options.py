@@ -41,6 +41,8 @@ INTERNAL = frozenset(
         "queue_name",
     }
 )
+#: What every store can hold.
+HIGHEST_PRIORITY = 32_767
 MAX_DELAY_MS = 10 * 365 * 86_400_000
 
 
@@ -61,8 +63,9 @@ def check_task(task: str, options: Mapping[str, Any], priority: Any) -> None:
     Raises:
         InvalidTaskOption: names the task, the option, what was expected and what was given.
     """
-    if not _is_int(priority):
-        raise InvalidTaskOption(f"task {task}: priority must be an integer (0 first, 100 late), got {priority!r}")
+    if not _is_int(priority) or abs(priority) > HIGHEST_PRIORITY:
+        wanted = f"an integer (0 first, 100 late) within ±{HIGHEST_PRIORITY}"
+        raise InvalidTaskOption(f"task {task}: priority must be {wanted}, got {priority!r}")
     _check_values(task, options)
     low, high = options.get("min_backoff"), options.get("max_backoff")
     if low is not None and high is not None and low > high:

@@ -27,7 +27,7 @@ def run(broker: EngineBroker, queues: Sequence[str], threads: int, leash: int) -
     Parameters:
         leash: the read end of a pipe that the supervisor holds; its end means that the supervisor is gone.
     """
-    _die_with_parent()
+    die_with_parent()
     random.seed()
     wake, ring = os.pipe()
     os.set_blocking(ring, False)
@@ -46,7 +46,7 @@ def run(broker: EngineBroker, queues: Sequence[str], threads: int, leash: int) -
     broker.close()
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
     """On Linux the kernel also tells us when the supervisor dies; elsewhere the pipe does it alone."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

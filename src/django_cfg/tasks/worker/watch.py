@@ -13,6 +13,8 @@ from typing import Any
 from django.utils.autoreload import StatReloader
 from dramatiq.logging import get_logger
 
+from django_cfg.tasks.worker.child import die_with_parent
+
 logger = get_logger(__name__)
 LOOK_S = 0.5
 SETTLE_S = 0.2
@@ -52,7 +54,8 @@ class _Watcher:
         return dict(self._reloader.snapshot_files())
 
     def _start(self) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(self._command)
+        # Nothing else runs in this process, so the code between fork and exec is safe.
+        return subprocess.Popen(self._command, preexec_fn=die_with_parent)
 
     def _stop(self) -> int:
         if self._process is None:

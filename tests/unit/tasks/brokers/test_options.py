@@ -35,7 +35,7 @@ def test_a_floor_above_the_ceiling_is_refused() -> None:
         options.check_task("mail", {"min_backoff": 5, "max_backoff": 4}, 0)
 
 
-@pytest.mark.parametrize("priority", ["high", True, 1.0, None])
+@pytest.mark.parametrize("priority", ["high", True, 1.0, None, 40_000])
 def test_a_priority_is_an_integer(priority: Any) -> None:
     with pytest.raises(InvalidTaskOption, match=r"priority must be an integer"):
         options.check_task("mail", {}, priority)

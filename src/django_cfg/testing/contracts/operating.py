@@ -1,0 +1,71 @@
+"""Laws of what operators ask and do, and of waiting."""
+
+from __future__ import annotations
+
+from django_cfg.tasks.brokers.base import EngineBroker
+from django_cfg.testing.contracts.tools import (
+    QUEUE,
+    Client,
+    message,
+    released,
+    retry,
+    stats,
+    waiting,
+)
+
+
+class OperatingLaws:
+    """Laws of what operators ask and do, and of waiting."""
+
+    def test_counts_say_where_every_message_stands(self, broker: EngineBroker) -> None:
+        broker.enqueue_many([message() for _ in range(3)])
+        broker.enqueue(message(), delay=60_000)
+        client = Client(broker)
+        first, second = client.claim(count=2)
+        client.exchange(retry(second, 60_000), count=0)
+        found = stats(broker)
+        assert (found.pending, found.scheduled, found.running, found.retrying, found.dead) == (1, 1, 1, 1, 0)
+        assert found.oldest_pending_age_s is not None
+        assert first.fence == 1
+
+    def test_a_paused_queue_gives_nothing_until_it_is_resumed(self, broker: EngineBroker) -> None:
+        broker.enqueue(message())
+        client = Client(broker)
+        broker.pause(QUEUE)
+        answer = client.exchange()
+        assert not answer.claims
+        assert answer.paused == {QUEUE}
+        broker.resume(QUEUE)
+        assert len(client.claim()) == 1
+
+    def test_a_cancelled_message_never_runs(self, broker: EngineBroker) -> None:
+        waiting, delayed = broker.enqueue(message()), broker.enqueue(message(), delay=60_000)
+        assert broker.cancel(waiting.message_id)
+        assert broker.cancel(delayed.message_id)
+        assert not broker.cancel("unknown")
+        assert Client(broker).claim() == []
+
+    def test_cancelling_a_claimed_message_revokes_it_and_lets_it_go(self, broker: EngineBroker) -> None:
+        sent = broker.enqueue(message())
+        client = Client(broker)
+        (claim,) = client.claim()
+        assert not broker.cancel(sent.message_id)
+        assert client.exchange(count=0).revoked == {sent.message_id}
+        client.exchange(released(claim), count=0)
+        assert not broker.holds(sent.message_id)
+
+    def test_peeking_shows_what_runs_next_and_claims_nothing(self, broker: EngineBroker) -> None:
+        sent = broker.enqueue_many([message("work", n) for n in range(3)])
+        assert [m.message_id for m in broker.peek(QUEUE, 2)] == [m.message_id for m in sent[:2]]
+        assert stats(broker).pending == 3
+
+    def test_a_waiting_worker_is_woken_by_an_enqueue(self, broker: EngineBroker) -> None:
+        with waiting(broker) as returned:
+            assert not returned.wait(0.2)
+            broker.enqueue(message())
+            assert returned.wait(5)
+
+    def test_a_waiting_worker_is_woken_when_a_message_becomes_due(self, broker: EngineBroker) -> None:
+        broker.enqueue(message(), delay=300)
+        with waiting(broker) as returned:
+            assert returned.wait(5)

@@ -5,6 +5,7 @@ E002 a task on a queue that no worker serves                         W006 SQLite
 W003 migrations of the tasks app are not applied                     W007 DEBUG in production
 W004 more threads than the database has connections                  W008 SQLite options that lead to lock errors
 W009 middleware that a correct engine needs was missing              W010 a middleware name that means another
+W011 a database that cannot keep records
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from django_cfg.tasks import conf
 from django_cfg.tasks.brokers import stack
 from django_cfg.tasks.brokers.database.broker import DatabaseBroker
 from django_cfg.tasks.brokers.redis_url import same_redis_database
+from django_cfg.tasks.middleware.record import ALIAS, VENDORS
 from django_cfg.tasks.worker.discover import discover
 
 Apps = Sequence[AppConfig] | None
@@ -141,6 +143,17 @@ def sqlite_options(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
         "'init_command': 'PRAGMA journal_mode=WAL;PRAGMA synchronous=NORMAL;'}"
     )
     return [Warning(text, hint=hint, id=f"{LABEL}.W008")]
+
+
+@register(Tags.compatibility)
+def records_database(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
+    """Records are upserts that only some databases can make safe against late writers."""
+    vendor = connections[ALIAS].vendor
+    if vendor in VENDORS:
+        return []
+    text = f"Database {ALIAS!r} is {vendor}: no records of tasks are kept there; the tasks themselves run."
+    hint = f"Records need {' or '.join(VENDORS)}. Dead letters and results stay with the broker."
+    return [Warning(text, hint=hint, id=f"{LABEL}.W011")]
 
 
 @register(Tags.database)

@@ -107,3 +107,9 @@ def test_w009_middleware_that_was_missing_and_w010_a_name_that_means_another() -
     listed = [stack.STOCK + "Shutdown", *stack.NEEDED[1:]]
     assert said(checks.middleware_list, DRAMATIQ_BROKER={"MIDDLEWARE": listed}) == ["W010"]
     assert said(checks.middleware_list, DRAMATIQ_BROKER={"MIDDLEWARE": list(stack.NEEDED)}) == []
+
+
+def test_a_database_that_cannot_keep_records_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert said(checks.records_database) == []
+    monkeypatch.setattr(checks, "VENDORS", ("postgresql",))
+    assert said(checks.records_database) == ["W011"]

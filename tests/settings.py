@@ -86,5 +86,9 @@ if answers(POSTGRES_HOST, POSTGRES_PORT):
         "TEST": {"NAME": f"django_cfg_tasks_tests_{CHECKOUT}"},
     }
 
+REDIS_URL = os.environ.get("TEST_REDIS_URL", "redis://127.0.0.1:6379/9")
+# Several test runs may share one server.
+REDIS_PREFIX = f"tests-{CHECKOUT}-{os.getpid()}"
+
 DRAMATIQ_BROKER = {"OPTIONS": {"url": "database://default"}}
 DJANGO_CFG_TASKS = {"admin_enabled": True}

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
+from urllib.parse import urlsplit
 
 import dramatiq
 import pytest
@@ -18,10 +21,10 @@ from django_cfg.tasks.conf import TaskSettings
 FAST = TaskSettings(max_retries=2, min_backoff=100, max_backoff=200, max_deliveries=3, max_payload_bytes=100_000)
 
 
-def serving(url: str) -> Iterator[EngineBroker]:
+def serving(url: str, **more: Any) -> Iterator[EngineBroker]:
     """The broker of a URL as Dramatiq's global one."""
     before = dramatiq_broker.global_broker
-    broker = make.make(replace(FAST, broker_url=url))
+    broker = make.make(replace(FAST, broker_url=url, **more))
     dramatiq.set_broker(broker)
     broker.flush_all()
     yield broker
@@ -53,3 +56,20 @@ def needs_postgres() -> None:
 @pytest.fixture
 def postgres_broker(needs_postgres: None, transactional_db: None) -> Iterator[EngineBroker]:
     yield from serving("database://postgres")
+
+
+@pytest.fixture
+def needs_redis() -> None:
+    """As above, for Redis."""
+    parts = urlsplit(django_settings.REDIS_URL)
+    try:
+        socket.create_connection((parts.hostname or "", parts.port or 6379), timeout=1).close()
+    except OSError:
+        if os.environ.get("CI") == "true":
+            pytest.fail(f"Redis does not answer at {parts.netloc}")
+        pytest.skip(f"Redis does not answer at {parts.netloc}")
+
+
+@pytest.fixture
+def redis_broker(needs_redis: None, transactional_db: None) -> Iterator[EngineBroker]:
+    yield from serving(django_settings.REDIS_URL, redis_key_prefix=django_settings.REDIS_PREFIX)

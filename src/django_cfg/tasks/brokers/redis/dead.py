@@ -1,0 +1,135 @@
+"""Dead letters: read, moved back, deleted. Each queue lists its own, the oldest first."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator
+from itertools import islice
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from dramatiq import Message
+
+from django_cfg.tasks.brokers import codec
+from django_cfg.tasks.brokers.collector import fresh
+from django_cfg.tasks.brokers.contract import DeadFilter, DeadLetterInfo
+from django_cfg.tasks.brokers.redis import scripts, wire
+from django_cfg.tasks.brokers.redis.operate import known_queues
+from django_cfg.tasks.brokers.redis.server import Server, text
+
+if TYPE_CHECKING:
+    from django_cfg.tasks.brokers.base import EngineBroker
+
+CHUNK = 200
+
+
+class Letter(NamedTuple):
+    """A dead letter as it is stored."""
+
+    message_id: str
+    head: wire.Head
+    died_at_ms: int
+    reason: str
+    error: str
+    message: Message[Any] | None
+
+
+def dead_letters(server: Server, only: DeadFilter, limit: int) -> list[DeadLetterInfo]:
+    """Newest first, of all queues together."""
+    each = [_newest_first(server, queue, only) for queue in _queues(server, only)]
+    merged = heapq.merge(*each, key=lambda letter: letter.died_at_ms, reverse=True)
+    return [_told(letter) for letter in islice(merged, limit)]
+
+
+def _queues(server: Server, only: DeadFilter) -> list[str]:
+    return known_queues(server) if only.queue is None else [only.queue]
+
+
+def _newest_first(server: Server, queue: str, only: DeadFilter) -> Iterator[Letter]:
+    end = -1
+    while chunk := server.call("LRANGE", server.keys.dead_of(queue), end - CHUNK + 1, end):
+        yield from (letter for letter in reversed(_read(server, chunk)) if _matches(letter, only))
+        end -= CHUNK
+
+
+def _read(server: Server, chunk: list[bytes]) -> list[Letter]:
+    stored = server.call("HMGET", server.keys.dead, *chunk)
+    return [_letter(text(i), body) for i, body in zip(chunk, stored, strict=True) if body is not None]
+
+
+def _letter(message_id: str, stored: bytes) -> Letter:
+    head, rest = wire.split(stored)
+    note, _, body = rest.partition(b"\n")
+    died_at, _, told = note.partition(b" ")
+    reason, error = codec.loads(told)
+    try:
+        message = codec.decode(body)
+    except ValueError:
+        message = None
+    return Letter(message_id, head, int(died_at), reason, error, message)
+
+
+def _matches(letter: Letter, only: DeadFilter) -> bool:
+    return (only.task is None or letter.head.task == only.task) and (
+        not only.message_ids or letter.message_id in only.message_ids
+    )
+
+
+def _told(letter: Letter) -> DeadLetterInfo:
+    errors = letter.message.options.get("errors", []) if letter.message is not None else []
+    return DeadLetterInfo(
+        message_id=letter.message_id,
+        task=letter.head.task,
+        queue=letter.head.queue,
+        reason=letter.reason,
+        error=letter.error,
+        attempts=max(len(errors), letter.head.deliveries),
+        message=letter.message,
+    )
+
+
+def retry_dead(server: Server, broker: EngineBroker, only: DeadFilter) -> int:
+    """Each chunk moves in one step, so that nothing is in two places or in none."""
+    return sum(
+        _revive(server, broker, queue, chunk) for queue in _queues(server, only) for chunk in _chunks(server, queue, only)
+    )
+
+
+def _chunks(server: Server, queue: str, only: DeadFilter) -> Iterator[list[Letter]]:
+    """What was dead when we began, oldest first; the caller takes every letter it can out of the list."""
+    left = int(server.call("LLEN", server.keys.dead_of(queue)))
+    start = 0
+    while left > 0:
+        size = min(CHUNK, left)
+        chunk = server.call("LRANGE", server.keys.dead_of(queue), start, start + size - 1)
+        yield [letter for letter in _read(server, chunk) if _matches(letter, only)]
+        left -= size
+        start = _seen(server, queue, chunk, start)
+
+
+def _seen(server: Server, queue: str, chunk: list[bytes], start: int) -> int:
+    """Where the next chunk begins, now that some of this one may be gone."""
+    if not chunk:
+        return start
+    return start + sum(server.calls([("HEXISTS", server.keys.dead, message_id) for message_id in chunk]))
+
+
+def _revive(server: Server, broker: EngineBroker, queue: str, letters: list[Letter]) -> int:
+    again = []
+    for letter in letters:
+        if letter.message is not None:
+            message = fresh(letter.message)
+            body = codec.encode(message.copy(message_id=letter.message_id))
+            priority = broker.priority_of(message.actor_name)
+            again.append((letter.message_id, letter.head.position, priority, letter.head.task, body))
+    if not again:
+        return 0
+    keys = server.keys_for([], [queue]) + [server.keys.result(message_id) for message_id, *_ in again]
+    return int(server.run_on(scripts.REVIVE, keys, ([queue], again)))
+
+
+def clear_dead(server: Server, only: DeadFilter) -> int:
+    return sum(
+        int(server.run(scripts.CLEAR, [], [queue], ([queue], [letter.message_id for letter in chunk])))
+        for queue in _queues(server, only)
+        for chunk in _chunks(server, queue, only)
+    )

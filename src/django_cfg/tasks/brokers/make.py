@@ -61,7 +61,8 @@ def _results_alias(settings: TaskSettings) -> str | None:
 def _redis(settings: TaskSettings) -> EngineBroker:
     if find_spec("redis") is None:
         raise ConfigurationError(
-            f"broker_url {redact_url(settings.broker_url)!r} needs the extra redis: pip install 'django-cfg-tasks[redis]'"
+            f"broker_url {redact_url(settings.broker_url)!r} needs the extra redis: "
+            "pip install 'django-cfg-tasks[redis]'"
         )
     if settings.result_backend not in (None, settings.broker_url):
         raise BrokerURLError("result_backend: the Redis broker keeps results beside its messages; leave it out")

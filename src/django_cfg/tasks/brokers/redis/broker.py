@@ -12,7 +12,7 @@ from django.db import DEFAULT_DB_ALIAS, connections, transaction
 from dramatiq import Message
 from dramatiq.middleware import Middleware
 
-from django_cfg.errors import BrokerError, SessionLost
+from django_cfg.errors import SessionLost
 from django_cfg.tasks.brokers import codec
 from django_cfg.tasks.brokers.base import EngineBroker
 from django_cfg.tasks.brokers.contract import (
@@ -36,6 +36,11 @@ from django_cfg.tasks.brokers.redis.waiter import RedisWaiter
 from django_cfg.tasks.brokers.redis.warnings import server_warnings
 from django_cfg.tasks.conf import TaskSettings
 from django_cfg.tasks.events import task_settled
+
+
+#: Wanted queues, time of the exchange in seconds, milliseconds until the next message was due then.
+Hint = tuple[tuple[str, ...], float, int | None]
+NOT_KNOWN: Hint = ((), 0.0, None)
 
 
 class RedisBroker(EngineBroker):
@@ -103,9 +108,7 @@ class RedisBroker(EngineBroker):
         claims = self._read(session, reply, texts)
         next_due_ms = None if reply.next_due_ms < 0 else reply.next_due_ms
         self._due.hint = (want.queues, began, next_due_ms)
-        return Answer(
-            claims, frozenset(reply.refused), frozenset(reply.revoked), frozenset(reply.paused), next_due_ms
-        )
+        return Answer(claims, frozenset(reply.refused), frozenset(reply.revoked), frozenset(reply.paused), next_due_ms)
 
     def _read(self, session: Session, reply: wire.Reply, texts: list[bytes]) -> tuple[Claim, ...]:
         """The claims; what nobody can read becomes a dead letter, so that it harms nobody else."""
@@ -132,11 +135,11 @@ class RedisBroker(EngineBroker):
 
     def _until_due(self, queues: tuple[str, ...]) -> float | None:
         """Seconds until a message can run; known from this thread's last exchange, else asked."""
-        known, began, next_due_ms = getattr(self._due, "hint", ((), 0.0, None))
-        self._due.hint = ((), 0.0, None)
+        known, began, next_due_ms = getattr(self._due, "hint", NOT_KNOWN)
+        self._due.hint = NOT_KNOWN
         if known != queues:
             began = time.monotonic()
-            next_due_ms = self.server.run(scripts.LOOK, [], queues, queues)
+            next_due_ms = int(self.server.run(scripts.LOOK, [], queues, queues))
         if next_due_ms is None or next_due_ms < 0:
             return None
         return max(0.0, began + next_due_ms / 1000 - time.monotonic())

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -89,28 +90,25 @@ def _told(letter: Letter) -> DeadLetterInfo:
 
 def retry_dead(server: Server, broker: EngineBroker, only: DeadFilter) -> int:
     """Each chunk moves in one step, so that nothing is in two places or in none."""
-    return sum(
-        _revive(server, broker, queue, chunk) for queue in _queues(server, only) for chunk in _chunks(server, queue, only)
-    )
+    return sum(_each(server, queue, only, partial(_revive, server, broker, queue)) for queue in _queues(server, only))
 
 
-def _chunks(server: Server, queue: str, only: DeadFilter) -> Iterator[list[Letter]]:
-    """What was dead when we began, oldest first; the caller takes every letter it can out of the list."""
-    left = int(server.call("LLEN", server.keys.dead_of(queue)))
-    start = 0
+def clear_dead(server: Server, only: DeadFilter) -> int:
+    return sum(_each(server, queue, only, partial(_clear, server, queue)) for queue in _queues(server, only))
+
+
+def _each(server: Server, queue: str, only: DeadFilter, act: Callable[[list[Letter]], int]) -> int:
+    """Act on what was dead when we began, oldest first; `act` says how many letters it took out of the list."""
+    left, start, taken = int(server.call("LLEN", server.keys.dead_of(queue))), 0, 0
     while left > 0:
-        size = min(CHUNK, left)
-        chunk = server.call("LRANGE", server.keys.dead_of(queue), start, start + size - 1)
-        yield [letter for letter in _read(server, chunk) if _matches(letter, only)]
-        left -= size
-        start = _seen(server, queue, chunk, start)
-
-
-def _seen(server: Server, queue: str, chunk: list[bytes], start: int) -> int:
-    """Where the next chunk begins, now that some of this one may be gone."""
-    if not chunk:
-        return start
-    return start + sum(server.calls([("HEXISTS", server.keys.dead, message_id) for message_id in chunk]))
+        chunk = server.call("LRANGE", server.keys.dead_of(queue), start, start + min(CHUNK, left) - 1)
+        if not chunk:
+            break
+        gone = act([letter for letter in _read(server, chunk) if _matches(letter, only)])
+        taken += gone
+        left -= len(chunk)
+        start += len(chunk) - gone
+    return taken
 
 
 def _revive(server: Server, broker: EngineBroker, queue: str, letters: list[Letter]) -> int:
@@ -121,15 +119,10 @@ def _revive(server: Server, broker: EngineBroker, queue: str, letters: list[Lett
             body = codec.encode(message.copy(message_id=letter.message_id))
             priority = broker.priority_of(message.actor_name)
             again.append((letter.message_id, letter.head.position, priority, letter.head.task, body))
-    if not again:
-        return 0
     keys = server.keys_for([], [queue]) + [server.keys.result(message_id) for message_id, *_ in again]
     return int(server.run_on(scripts.REVIVE, keys, ([queue], again)))
 
 
-def clear_dead(server: Server, only: DeadFilter) -> int:
-    return sum(
-        int(server.run(scripts.CLEAR, [], [queue], ([queue], [letter.message_id for letter in chunk])))
-        for queue in _queues(server, only)
-        for chunk in _chunks(server, queue, only)
-    )
+def _clear(server: Server, queue: str, letters: list[Letter]) -> int:
+    ids = [letter.message_id for letter in letters]
+    return int(server.run(scripts.CLEAR, [], [queue], ([queue], ids)))

@@ -1,19 +1,19 @@
 """Names of the keys. Pure; docs/guides/redis.md describes what stands in each.
 
-    P:messages          hash  id → head and JSON of every message that waits or runs
-    P:dead              hash  id → the same of dead letters, with reason, error and time
-    P:counter           number that positions, generations and sessions are taken from
-    P:sessions          zset  session → end of its lease
-    P:paused, P:cancelled, P:queues          sets
-    P:running           hash  queue → how many of its messages are claimed
-    P:session:N, P:session:N:held            who it is; id → "fence exchange queue"
-    P:queue:Q           list  ids that wait with priority 0, the first on the left
-    P:queue:Q.priority, .suspects            zsets of ids that wait with another priority, or alone
-    P:queue:Q.delayed, .retrying             zsets of ids by due time
-    P:queue:Q.DQ        list  ids of dead letters, the newest on the right
-    P:wake:Q            list  at most one token that wakes one idle worker
-    P:result:ID         a result, with its own end
-    P:producer:ID       number of the last enqueue of one connection, for an hour
+P:messages          hash  id → head and JSON of every message that waits or runs
+P:dead              hash  id → the same of dead letters, with reason, error and time
+P:counter           number that positions, generations and sessions are taken from
+P:sessions          zset  session → end of its lease
+P:paused, P:cancelled, P:queues          sets
+P:running           hash  queue → how many of its messages are claimed
+P:session:N, P:session:N:held            who it is; id → "fence exchange queue"
+P:queue:Q           list  ids that wait with priority 0, the first on the left
+P:queue:Q.priority, .suspects            zsets of ids that wait with another priority, or alone
+P:queue:Q.delayed, .retrying             zsets of ids by due time
+P:queue:Q.DQ        list  ids of dead letters, the newest on the right
+P:wake:Q            list  at most one token that wakes one idle worker
+P:result:ID         a result, with its own end
+P:producer:ID       number of the last enqueue of one connection, for an hour
 """
 
 from __future__ import annotations

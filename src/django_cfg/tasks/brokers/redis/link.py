@@ -49,7 +49,8 @@ class Link:
     """A connection that is opened when it is first used, and again after it broke. Not for two threads at once."""
 
     def __init__(self, url: str) -> None:
-        given: dict[str, Any] = {"socket_timeout": TIMEOUT_S, "socket_connect_timeout": TIMEOUT_S, **parse_url(url)}
+        written: dict[str, Any] = parse_url(url)  # type: ignore[no-untyped-call]  # not annotated upstream
+        given = {"socket_timeout": TIMEOUT_S, "socket_connect_timeout": TIMEOUT_S, **written}
         made = given.pop("connection_class", Connection)
         for name in ("max_connections", "retry_on_timeout", "health_check_interval"):
             given.pop(name, None)
@@ -115,7 +116,7 @@ class Link:
 
     def run(self, script: Script, keys: Sequence[str], request: bytes) -> Any:
         """One script and its answer; the server gets the script itself where it does not know it yet."""
-        rest = (len(keys), *keys, request)
+        rest: tuple[Argument, ...] = (len(keys), *keys, request)
         try:
             return self._exchange(pack(("EVALSHA", script.sha, *rest)))
         except NoScriptError:

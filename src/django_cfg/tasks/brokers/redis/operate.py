@@ -13,6 +13,7 @@ from django_cfg.tasks.brokers.contract import QueueStats
 from django_cfg.tasks.brokers.redis import scripts, wire
 from django_cfg.tasks.brokers.redis.server import Server, text
 
+
 def queue_stats(server: Server, declared: Iterable[str]) -> list[QueueStats]:
     """Declared queues and those that hold anything, by name; one script, so that no message is counted nowhere."""
     declared = set(declared)

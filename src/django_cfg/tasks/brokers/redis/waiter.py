@@ -14,7 +14,7 @@ from collections.abc import Callable
 from redis.exceptions import ResponseError
 
 from django_cfg.errors import BrokerUnreachable
-from django_cfg.tasks.brokers.redis.link import Link, pack
+from django_cfg.tasks.brokers.redis.link import pack
 from django_cfg.tasks.brokers.redis.server import Server, text
 
 #: The server ends a read after this time; a connection that is silent for longer is dead.

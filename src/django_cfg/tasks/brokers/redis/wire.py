@@ -59,7 +59,8 @@ def split(stored: bytes) -> tuple[Head, bytes]:
     fields = line.decode().split(" ", 7)
     if len(fields) != len(Head._fields):
         raise ValueError("the message has no head")
-    return Head(*map(int, fields[:6]), fields[6], fields[7]), rest
+    claims, deliveries, position, priority, enqueued_ms, due_ms = map(int, fields[:6])
+    return Head(claims, deliveries, position, priority, enqueued_ms, due_ms, fields[6], fields[7]), rest
 
 
 def verdict(reason: str) -> Verdict:

@@ -37,7 +37,6 @@ from django_cfg.tasks.brokers.redis.warnings import server_warnings
 from django_cfg.tasks.conf import TaskSettings
 from django_cfg.tasks.events import task_settled
 
-
 #: Wanted queues, time of the exchange in seconds, milliseconds until the next message was due then.
 Hint = tuple[tuple[str, ...], float, int | None]
 NOT_KNOWN: Hint = ((), 0.0, None)

@@ -240,7 +240,8 @@ local function open_queues(paused)
 end
 
 local last = redis.call('HMGET', KEYS[9], 'seq', 'refused')
-local is_repeated = tonumber(last[1]) == seq
+-- An older number is a call that was given up and comes late, from a connection that is closed by now.
+local is_repeated = tonumber(last[1]) >= seq
 if is_repeated then
     refused = cmsgpack.unpack(last[2])
 else

@@ -118,7 +118,8 @@ def _revive(server: Server, broker: EngineBroker, queue: str, letters: list[Lett
             message = fresh(letter.message)
             body = codec.encode(message.copy(message_id=letter.message_id))
             priority = broker.priority_of(message.actor_name)
-            again.append((letter.message_id, letter.head.position, priority, letter.head.task, body))
+            end = wire.stored_end(queue, letter.head.task, body)
+            again.append((letter.message_id, letter.head.position, priority, end))
     keys = server.keys_for([], [queue]) + [server.keys.result(message_id) for message_id, *_ in again]
     return int(server.run_on(scripts.REVIVE, keys, ([queue], again)))
 

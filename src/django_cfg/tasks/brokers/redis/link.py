@@ -7,7 +7,6 @@ not run twice, so only those who know that a repetition is harmless repeat here.
 from __future__ import annotations
 
 import select
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -27,7 +26,6 @@ from django_cfg.tasks.brokers.redis.scripts import Script
 
 Argument = str | bytes | int
 TIMEOUT_S = 5.0
-IDLE_S = 0.5
 #: The server answers, but not now: it is full, has become a replica, or runs a script for too long.
 NOT_NOW = ("OOM", "READONLY", "LOADING", "BUSY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "MISCONF", "NOREPLICAS")
 
@@ -58,11 +56,10 @@ class Link:
         self._connection = made(**{**given, "protocol": 2, "retry": Retry(NoBackoff(), 0)})
         #: Answers that nobody has read: a time limit may end a task between its command and the answer.
         self._owed = 0
-        self._used_at = 0.0
 
     def _was_ended(self) -> bool:
-        """Whether the server closed an idle connection: nothing was sent on it, so a new one is safe."""
-        if time.monotonic() - self._used_at < IDLE_S or self._connection._sock is None:
+        """Whether the server closed the connection while nobody used it, so that nothing can be under way."""
+        if self._connection._sock is None:
             return False
         readable, _, _ = select.select([self._connection._sock], [], [], 0)
         return bool(readable)
@@ -88,7 +85,7 @@ class Link:
         if self._owed or self._was_ended():
             self.close()
         self.connect()
-        self._owed, self._used_at = answers, time.monotonic()
+        self._owed = answers
         try:
             self._connection.send_packed_command([command], check_health=False)
         except (RedisError, OSError) as error:
@@ -111,8 +108,12 @@ class Link:
         return answer
 
     def call(self, *arguments: Argument) -> Any:
-        """One command and its answer."""
-        return self._exchange(pack(arguments))
+        """One command and its answer; only for commands that may run twice without harm."""
+        command = pack(arguments)
+        try:
+            return self._exchange(command)
+        except Broken:
+            return self._exchange(command)
 
     def run(self, script: Script, keys: Sequence[str], request: bytes) -> Any:
         """One script and its answer; the server gets the script itself where it does not know it yet."""

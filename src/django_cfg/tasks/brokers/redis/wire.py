@@ -17,8 +17,8 @@ from django_cfg.tasks.lifecycle import Kind
 if TYPE_CHECKING:
     from django_cfg.tasks.brokers.base import EngineBroker
 
-#: id, queue, priority, delay, task, body
-Item = tuple[str, str, int, int, str, str]
+#: id, queue, priority, delay, what stands behind the times
+Item = tuple[str, str, int, int, str]
 #: JSON and its time to live, for whoever waits for the result of a cancelled message.
 Verdict = tuple[str, int]
 
@@ -44,9 +44,13 @@ def item(broker: EngineBroker, follow_up: FollowUp, body: str) -> Item:
         message.queue_name,
         broker.priority_of(task),
         max(0, round(follow_up.delay_ms)),
-        task.replace("\n", " "),
-        body,
+        stored_end(message.queue_name, task, body),
     )
+
+
+def stored_end(queue: str, task: str, body: str) -> str:
+    """The end of a stored text: what the head has last, and the message."""
+    return f"{queue} {task.replace(chr(10), ' ')}\n{body}"
 
 
 def split(stored: bytes) -> tuple[Head, bytes]:
@@ -172,17 +176,19 @@ def read_claim(broker: EngineBroker, message_id: str, fence: int, stored: bytes,
     Raises:
         ValueError: nobody can read it.
     """
-    head, body = split(stored)
+    line, _, body = stored.partition(b"\n")
+    _, deliveries, position, priority, enqueued, due, queue, _ = line.split(b" ", 7)
     message = codec.decode(body)
-    if message.message_id != message_id or message.queue_name != head.queue:
-        message = message.copy(message_id=message_id, queue_name=head.queue)
+    if message.message_id != message_id or message.queue_name != queue.decode():
+        message = message.copy(message_id=message_id, queue_name=queue.decode())
+    enqueued_ms, waited_ms = int(enqueued), now_ms - int(due)
     return Claim(
         message=claimable(broker, message),
         fence=fence,
-        deliveries=head.deliveries,
-        generation=head.position,
-        priority=head.priority,
-        enqueued_at_ms=head.enqueued_ms,
-        waited_ms=max(0, now_ms - head.due_ms),
-        age_ms=max(0, now_ms - head.enqueued_ms),
+        deliveries=int(deliveries),
+        generation=int(position),
+        priority=int(priority),
+        enqueued_at_ms=enqueued_ms,
+        waited_ms=waited_ms if waited_ms > 0 else 0,
+        age_ms=max(0, now_ms - enqueued_ms),
     )

@@ -144,7 +144,14 @@ local function place_new(m, delay, lists, ranks)
     end
 end
 
--- items: {id, queue, priority, delay, task, body}; an id that lives is left alone.
+local times_of = {}
+
+local function times(delay)
+    times_of[delay] = times_of[delay] or ' ' .. now .. ' ' .. now + delay .. ' '
+    return times_of[delay]
+end
+
+-- items: {id, queue, priority, delay, "queue task\n" and body}; an id that lives is left alone.
 local function insert(items)
     local ids, fresh, seen, lists, ranks, fields = {}, {}, {}, {}, {}, {}
     for i, item in ipairs(items) do
@@ -163,11 +170,11 @@ local function insert(items)
     forget_dead(ids)
     for i, item in ipairs(fresh) do
         local m = {
-            id = item[1], claims = 0, deliveries = 0, position = position + i, priority = item[3],
-            enqueued = now, due = now + item[4], queue = item[2], task = item[5], body = item[6],
+            id = item[1], deliveries = 0, position = position + i, priority = item[3],
+            due = now + item[4], queue = item[2],
         }
-        fields[#fields + 1] = m.id
-        fields[#fields + 1] = head(m) .. '\n' .. m.body
+        fields[2 * i - 1] = m.id
+        fields[2 * i] = '0 0 ' .. m.position .. ' ' .. m.priority .. times(item[4]) .. item[5]
         lists[m.queue] = lists[m.queue] or {}
         place_new(m, item[4], lists, ranks)
     end

@@ -23,14 +23,27 @@ local function refuse(id)
     is_refused[id] = true
 end
 
--- The held entries "fence seq queue" that still are what their outcomes say.
+-- Held entries of one exchange and queue are the same text: each is taken apart once.
+local entries = {}
+
+local function read_entry(text)
+    local entry = entries[text]
+    if not entry then
+        local fence, _, queue = string.match(text, '^(%d+) (%d+) (%S+)$')
+        entry = { fence = tonumber(fence), queue = queue }
+        entries[text] = entry
+    end
+    return entry
+end
+
+-- The ids that are still held with the fences that their outcomes name.
 local function let_go(ids, fences)
     local mine, counts = {}, {}
     for i, text in ipairs(read_all(held, ids)) do
-        local fence, _, queue = string.match(text or '', '^(%d+) (%d+) (%S+)$')
-        if fence and tonumber(fence) == fences[i] then
+        local entry = text and read_entry(text)
+        if entry and entry.fence == fences[i] then
             mine[#mine + 1] = ids[i]
-            counts[queue] = (counts[queue] or 0) + 1
+            counts[entry.queue] = (counts[entry.queue] or 0) + 1
         else
             refuse(ids[i])
         end
@@ -110,17 +123,22 @@ end
 
 local taken, held_fields = { ids = {}, fences = {}, texts = {} }, {}
 
+local function next_fence(text)
+    if string.sub(text, 1, 2) == '0 ' then
+        return 1
+    end
+    return (string.match(text, '^%d+') or 0) + 1
+end
+
 local function hand_out(queue, ids)
-    local count = 0
+    local count, behind = 0, ' ' .. seq .. ' ' .. queue.name
     for i, text in ipairs(read_all(G.messages, ids)) do
         if text then
-            local fence = (string.match(text, '^%d+') or 0) + 1
+            local fence = next_fence(text)
+            local place = #taken.ids + 1
+            taken.ids[place], taken.fences[place], taken.texts[place] = ids[i], fence, text
+            held_fields[2 * place - 1], held_fields[2 * place] = ids[i], fence .. behind
             count = count + 1
-            table.insert(taken.ids, ids[i])
-            table.insert(taken.fences, fence)
-            table.insert(taken.texts, text)
-            held_fields[#held_fields + 1] = ids[i]
-            held_fields[#held_fields + 1] = fence .. ' ' .. seq .. ' ' .. queue.name
         end
     end
     if count > 0 then

@@ -9,6 +9,7 @@ W009 middleware that a correct engine needs was missing              W010 a midd
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -101,7 +102,8 @@ def cache_apart(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
 
 
 def _places(location: Any) -> list[str]:
-    return [location] if isinstance(location, str) else list(location)
+    # Django splits a text in the same way: one URL for the primary, others for replicas.
+    return re.split("[;,]", location) if isinstance(location, str) else list(location)
 
 
 @register(Tags.security, deploy=True)

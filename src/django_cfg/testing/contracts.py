@@ -11,6 +11,7 @@ broker meanwhile.
 from __future__ import annotations
 
 import asyncio
+import logging
 import subprocess
 import sys
 import threading
@@ -494,6 +495,16 @@ def settled_events() -> Iterator[list[TaskSettled]]:
         stop()
 
 
+@contextmanager
+def unlogged() -> Iterator[None]:
+    """Log nothing meanwhile: not every test runner can carry every text."""
+    logging.disable(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.disable(logging.NOTSET)
+
+
 class Failing(Exception):
     """What the tasks of this suite raise."""
 
@@ -746,6 +757,60 @@ class WorkerContract:
             eventually(lambda: not any(thread.is_alive() for thread in worker.workers))
         (claim,) = Client(broker).claim()
         assert (claim.message_id, claim.deliveries) == (sent.message_id, 0)
+
+    def test_an_error_text_that_no_store_takes_is_still_recorded(self, broker: EngineBroker) -> None:
+        def nasty() -> None:
+            raise Failing("NUL \0 and surrogate \ud800")
+
+        actor = declare(nasty, max_retries=0)
+        with unlogged(), working(broker):
+            self._expect_failure(actor.send(), "NUL")
+        (letter,) = broker.dead_letters(DeadFilter(everything=True))
+        assert letter.error == "NUL \\x00 and surrogate \\ud800"
+
+    def test_a_result_that_is_not_json_fails_no_task_and_says_why(self, broker: EngineBroker) -> None:
+        runs: list[int] = []
+
+        def odd() -> set[int]:
+            runs.append(1)
+            return {1}
+
+        actor = declare(odd)
+        with working(broker):
+            self._expect_failure(actor.send(), "the result of odd: set is not JSON; pass a list")
+        assert len(runs) == 1
+        assert stats(broker).dead == 0
+
+    def test_an_outcome_that_cannot_be_stored_becomes_a_dead_letter_and_stops_nobody(
+        self, broker: EngineBroker
+    ) -> None:
+        class Spoiling(Middleware):
+            def before_process_message(self, broker: Any, message: Any) -> None:
+                if message.actor_name == "spoiled":
+                    message.options["odd"] = object()
+
+        def spoiled() -> None:
+            raise Failing("and its retry is not JSON")
+
+        broker.add_middleware(Spoiling())
+        actor, echo = declare(spoiled), declare(lambda n: n, actor_name="echo")
+        with working(broker):
+            actor.send()
+            assert echo.send(1).get_result(block=True, timeout=PATIENCE_MS) == 1
+            eventually(lambda: stats(broker).dead == 1)
+        (letter,) = broker.dead_letters(DeadFilter(everything=True))
+        assert letter.reason == "could not be handled: NotSerializable"
+
+    def test_an_outcome_that_the_broker_does_not_take_holds_up_nobody(self, broker: EngineBroker) -> None:
+        echo = declare(lambda n: n, actor_name="echo")
+        with working(broker, threads=1) as worker:
+            worker.pause()
+            sent = broker.enqueue(message("echo", 0))
+            claim = Claim(sent, 1, 0, 0, 0, 0, 0.0)
+            spoiled = replace(sent, options={"odd": object()})
+            worker.exchange.put(Outcome(claim, Kind.RETRY, spoiled))
+            worker.resume()
+            assert echo.send(1).get_result(block=True, timeout=PATIENCE_MS) == 1
 
     def test_every_task_settles_once_under_load(self, broker: EngineBroker) -> None:
         runs: list[int] = []

@@ -68,7 +68,9 @@ class DramatiqConfig(Part):
         default="dramatiq", description="First part of every Redis key."
     )
 
-    prometheus_enabled: bool = Field(default=False, description="Worker metrics for Prometheus.")
+    prometheus_enabled: bool = Field(
+        default=False, description="Worker metrics for Prometheus, on 127.0.0.1:9191 (extra `prometheus`)."
+    )
     admin_enabled: bool = Field(default=False, description="Record every task and show the admin pages.")
     middleware: Annotated[list[MiddlewarePath], AfterValidator(lambda paths: check_unique("middleware", paths))] = (
         Field(default_factory=lambda: list(DEFAULT_MIDDLEWARE), description="Dotted paths; the order matters.")

@@ -264,6 +264,8 @@ class EngineBroker(Broker):
         span = options.delay_ms(message.actor_name, delay)
         collector = self.collecting()
         if collector is not None:
+            if message.message_id != collector.claim.message_id:
+                self.encode(message)  # here, where a hook can still fail, and not in the exchange thread
             self.emit_before("enqueue", message, span)
             collected = collector.enqueue(message, span)
             self.emit_after("enqueue", collected, span)
@@ -296,7 +298,8 @@ class EngineBroker(Broker):
         return getattr(message, "_accepted_by", None) is self
 
     def encode(self, message: Message[Any]) -> str:
-        """The text to store for a message that comes from outside; the payload limit applies."""
+        """The text to store for a message that comes from outside; limits apply."""
+        options.check_names(message.message_id, message.actor_name, message.queue_name)
         return codec.encode(message, limit=self.settings.max_payload_bytes)
 
     def priority_of(self, task: str) -> int:

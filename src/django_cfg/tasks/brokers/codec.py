@@ -52,7 +52,13 @@ def encode(message: Message[Any], *, limit: int | None = None) -> str:
         check(value, f"argument {name!r} of {message.actor_name}")
     for name, value in message.options.items():
         check(value, f"option {name!r} of {message.actor_name}")
-    data = _encoder.encode(message.asdict())
+    try:
+        data = _encoder.encode(message.asdict())
+    except UnicodeEncodeError as error:
+        raise NotSerializable(
+            f"the message for {message.actor_name} holds text that is not Unicode ({error.reason}); "
+            "pass text.encode('utf-8', 'replace').decode()"
+        ) from None
     if limit is not None and len(data) > limit:
         raise PayloadTooLarge(
             f"the message for {message.actor_name} has {len(data):,} bytes, above max_payload_bytes "

@@ -17,6 +17,8 @@ from typing import Any
 from dramatiq import Message
 from dramatiq.common import compute_backoff
 
+from django_cfg.errors import TaskError
+from django_cfg.tasks.brokers import codec
 from django_cfg.tasks.brokers.contract import Claim, Failure, FollowUp, Outcome, ResultEntry
 from django_cfg.tasks.brokers.endings import ended_badly
 from django_cfg.tasks.lifecycle import Kind
@@ -58,6 +60,7 @@ class Collector:
             self.retry_delay_ms, self.retry_message = delay_ms or 0, message
             return message
         stable = self._with_stable_id(message)
+        codec.encode(stable)  # refused here it costs one task; refused by the store, all outcomes sent with it
         self.follow_ups.append(FollowUp(stable, delay_ms or 0))
         return stable
 
@@ -86,15 +89,16 @@ class Collector:
         if error is not None and not skipped:
             return self._end(Kind.DEAD, failure, "no verdict")
         if self.hook_errors:
-            return self._retry_after_hook_error(describe(self.hook_errors[0]))
+            return self._after_hook_error(self.hook_errors[0])
         return self._end(Kind.DONE, None, "")
 
-    def _retry_after_hook_error(self, failure: Failure) -> Outcome:
+    def _after_hook_error(self, error: BaseException) -> Outcome:
         """A hook that broke may have taken a follow-up with it, so the task has not ended well."""
-        message = self.claim.message
+        failure, message = describe(error), self.claim.message
         retries = int(message.options.get("retries", 0))
         limit = message.options.get("max_retries", self.default_max_retries)
-        if limit is not None and retries >= limit:
+        # A follow-up that cannot be accepted (a result that is no JSON) would not be the next time either.
+        if isinstance(error, TaskError) or (limit is not None and retries >= limit):
             return self._end(Kind.DEAD, failure, "hook failed")
         again = message.copy(options={"retries": retries + 1})
         _, delay = compute_backoff(retries, factor=HOOK_BACKOFF_MS, max_backoff=HOOK_MAX_BACKOFF_MS)
@@ -113,7 +117,7 @@ class Collector:
         message: Message[Any] | None = None,
         delay_ms: int = 0,
     ) -> Outcome:
-        body = message or self.claim.message
+        body = self._as_sent(kind, message or self.claim.message)
         return Outcome(
             claim=self.claim,
             kind=kind,
@@ -128,6 +132,18 @@ class Collector:
             retries_before=self.retries_before,
         )
 
+    def _as_sent(self, kind: Kind, message: Message[Any]) -> Message[Any]:
+        """With the arguments as they were stored: the task may have changed its own in place."""
+        if kind is Kind.DONE:
+            return message
+        stored = as_stored(self.claim)
+        return message.copy(args=stored.args, kwargs=stored.kwargs)
+
+
+def as_stored(claim: Claim) -> Message[Any]:
+    """The message as the broker holds it, whatever a task or a hook did to its own copy."""
+    return codec.decode(claim.body) if claim.body else claim.message
+
 
 def _reason(reason: str, failure: Failure | None) -> str:
     if reason == "failed" and failure is not None:
@@ -137,10 +153,23 @@ def _reason(reason: str, failure: Failure | None) -> str:
 
 def describe(error: BaseException) -> Failure:
     """An exception as bounded text; the innermost frames of a long traceback are kept."""
-    text = "".join(traceback.format_exception(type(error), error, _from_task(error.__traceback__)))
+    text = _storable("".join(traceback.format_exception(type(error), error, _from_task(error.__traceback__))))
     if len(text) > MAX_TRACEBACK:
         text = "[...]\n" + text[-MAX_TRACEBACK:]
-    return Failure(type(error).__name__, str(error)[:MAX_ERROR_TEXT], text)
+    return Failure(type(error).__name__, text_of(error)[:MAX_ERROR_TEXT], text)
+
+
+def text_of(error: BaseException) -> str:
+    """What an exception says, whatever its `__str__` does."""
+    try:
+        return _storable(str(error))
+    except Exception:  # noqa: BLE001 - foreign code, and its failure is the answer
+        return f"<{type(error).__name__} without a text: its __str__ failed>"
+
+
+def _storable(text: str) -> str:
+    """Half characters and NULs are shown escaped; JSON has no way for the former, PostgreSQL for the latter."""
+    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
 
 
 def _from_task(frames: TracebackType | None) -> TracebackType | None:
@@ -159,7 +188,8 @@ def with_error(message: Message[Any], failure: Failure) -> Message[Any]:
         "traceback": failure.traceback,
         "at": round(time.time() * 1000),
     }
-    errors = [*message.options.get("errors", []), entry][-MAX_ERRORS:]
+    earlier = message.options.get("errors")
+    errors = [*(earlier if isinstance(earlier, list) else []), entry][-MAX_ERRORS:]
     again = message.copy(options={"errors": errors})
     again.options.pop("traceback", None)  # the stock copy of the same text
     return again

@@ -30,6 +30,7 @@ class Claim:
         waited_ms: from the moment it could have run to the moment of the claim, by the broker's clock.
         age_ms: from the moment it was accepted to the moment of the claim, by the broker's clock.
         received_at: this process's monotonic clock when the claim arrived, in seconds.
+        body: the stored text of the message; a task may change its own arguments in place.
     """
 
     message: Message[Any]
@@ -41,6 +42,7 @@ class Claim:
     waited_ms: float
     age_ms: float = 0.0
     received_at: float = field(default_factory=time.monotonic)
+    body: str = field(default="", repr=False)
 
     @property
     def message_id(self) -> str:

@@ -24,7 +24,8 @@ def make(settings: TaskSettings) -> EngineBroker:
 
     Raises:
         BrokerURLError: a scheme that no broker here serves.
-        ConfigurationError: a middleware, an extra or a database that does not exist.
+        ConfigurationError: a middleware, an extra or a database that does not exist; a class that is no broker of
+            ours.
     """
     if settings.broker_class:
         maker: Maker = _custom(settings.broker_class)
@@ -85,10 +86,16 @@ def _stub(settings: TaskSettings) -> EngineBroker:
 def _custom(path: str) -> Maker:
     def maker(settings: TaskSettings) -> EngineBroker:
         middleware, results = build(settings)
-        broker: EngineBroker = import_string(path)(settings, middleware, **settings.broker_options)
+        broker: EngineBroker = made(settings, middleware, **settings.broker_options)
         results.broker = broker
         return broker
 
+    made = import_string(path)
+    if not (isinstance(made, type) and issubclass(made, EngineBroker)):
+        raise ConfigurationError(
+            f"DRAMATIQ_BROKER['BROKER'] {path!r} is not an EngineBroker; "
+            "leave BROKER out, and OPTIONS['url'] chooses the broker"
+        )
     return maker
 
 

@@ -44,6 +44,17 @@ INTERNAL = frozenset(
 MAX_DELAY_MS = 10 * 365 * 86_400_000
 
 
+def check_names(message_id: str, task: str, queue: str) -> None:
+    """Refuse names that a store would cut or refuse later.
+
+    Raises:
+        InvalidTaskOption: a name that is empty, too long, or holds a NUL.
+    """
+    for what, name, longest in (("message_id", message_id, 64), ("task", task, 255), ("queue", queue, 200)):
+        if not 0 < len(name) <= longest or "\0" in name:
+            raise InvalidTaskOption(f"{what} must have 1 to {longest} characters and no NUL, got {name[:300]!r}")
+
+
 def check_task(task: str, options: Mapping[str, Any], priority: Any) -> None:
     """Refuse wrong options where a task is declared, at import time.
 

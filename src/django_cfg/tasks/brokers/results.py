@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 import time
 from typing import TYPE_CHECKING, Any
@@ -11,12 +12,15 @@ from dramatiq.results import ResultBackend, ResultMissing, ResultTimeout
 from dramatiq.results.backend import DEFAULT_TIMEOUT
 from dramatiq.results.result import unwrap_result, wrap_exception
 
-from django_cfg.tasks.brokers.collector import PIPELINE_STEP
+from django_cfg.errors import NotSerializable
+from django_cfg.tasks.brokers import codec
+from django_cfg.tasks.brokers.collector import PIPELINE_STEP, text_of
 from django_cfg.tasks.brokers.contract import ResultEntry
 
 if TYPE_CHECKING:
     from django_cfg.tasks.brokers.base import EngineBroker
 
+logger = logging.getLogger(__name__)
 FIRST_POLL_S = 0.005
 SLOWEST_POLL_S = 0.25
 
@@ -32,10 +36,11 @@ class EngineResults(ResultBackend):
 
     def store_result(self, message: Any, result: Any, ttl: int) -> None:
         if result is not None or message.options.get(PIPELINE_STEP):
-            self._put(message.message_id, ResultEntry(result, ttl))
+            limit = self.broker.settings.max_payload_bytes
+            self._put(message.message_id, ResultEntry(_wire(message, result, limit), ttl))
 
     def store_exception(self, message: Any, exception: BaseException, ttl: int) -> None:
-        self._put(message.message_id, ResultEntry(wrap_exception(exception), ttl))
+        self._put(message.message_id, ResultEntry(_wire_error(exception), ttl))
 
     def _put(self, message_id: str, entry: ResultEntry) -> None:
         collector = self.broker.collecting()
@@ -82,3 +87,31 @@ class EngineResults(ResultBackend):
         actor = self.broker.actors.get(message.actor_name)
         own = actor.options.get("store_results", True) if actor is not None else True
         return bool(message.options.get("store_results", own))
+
+
+def _wire(message: Any, result: Any, limit: int) -> Any:
+    """The result, or the error of whoever asks for it: the task has ended well, only its value cannot travel."""
+    name = f"the result of {message.actor_name}"
+    try:
+        codec.check(result, name)
+        size = len(codec.dumps(result).encode())
+    except NotSerializable as error:
+        return _not_kept(message, str(error))
+    except (TypeError, ValueError, RecursionError, OverflowError) as error:
+        return _not_kept(message, f"{name}: {type(result).__name__} is not JSON ({error})")
+    if size > limit:
+        return _not_kept(message, f"{name} has {size:,} bytes, above max_payload_bytes ({limit:,})")
+    return result
+
+
+def _not_kept(message: Any, why: str) -> Any:
+    text = f"{why}; it is not kept. Return plain values, or declare the task with store_results=False"
+    logger.warning("Message %s: %s", message.message_id, text)
+    return wrap_exception(NotSerializable(text))
+
+
+def _wire_error(error: BaseException) -> Any:
+    """In Dramatiq's form, which would call `str(error)` itself."""
+    wire = wrap_exception(Exception(text_of(error)))
+    wire["exn"]["type"] = type(error).__name__
+    return wire

@@ -242,6 +242,7 @@ class StubBroker(EngineBroker):
             enqueued_at_ms=round(entry.enqueued_at * 1000),
             waited_ms=max(0.0, self.clock() - entry.due_at) * 1000,
             age_ms=(self.clock() - entry.enqueued_at) * 1000,
+            body=entry.body,
         )
 
     def _next_due_ms(self, want: Want) -> int | None:

@@ -12,6 +12,8 @@ import logging
 import threading
 import time
 import warnings
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from dramatiq import Broker
@@ -49,10 +51,10 @@ class TaskSlot:
                 self._thrown = False
                 ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_long(self._thread_id), None)
 
-    def throw(self, error: type[Interrupt]) -> bool:
-        """Interrupt the task; False if there is none, or if it was interrupted before."""
+    def throw(self, error: type[Interrupt], is_meant: Callable[[], bool]) -> bool:
+        """Interrupt the task; False if there is none, if it is another one, or if it was interrupted before."""
         with self._lock:
-            if not self._inside or self._thrown:
+            if not self._inside or self._thrown or not is_meant():
                 return False
             self._thrown = True
             raise_thread_exception(self._thread_id, error)
@@ -65,10 +67,15 @@ class TaskSlot:
 _slots: dict[int, TaskSlot] = {}
 
 
-def interrupt(thread_id: int, error: type[Interrupt]) -> bool:
-    """Throw into the task of a thread; False if it is in none."""
+def interrupt(thread_id: int, error: type[Interrupt], is_meant: Callable[[], bool]) -> bool:
+    """Throw into the task of a thread; False if it is in none.
+
+    Parameters:
+        is_meant: asked while the thread can neither leave its task nor begin another, because between the
+            decision to throw and the throw one may have ended and the next begun.
+    """
     slot = _slots.get(thread_id)
-    return slot is not None and slot.throw(error)
+    return slot is not None and slot.throw(error, is_meant)
 
 
 class EngineTimeLimit(TimeLimit):
@@ -104,12 +111,16 @@ class _Deadlines:
     def remove_timeout(self, thread_id: int) -> None:
         self._deadlines.pop(thread_id, None)
 
+    def _is_due(self, thread_id: int, deadline: float) -> bool:
+        return self._deadlines.get(thread_id) == deadline
+
     def _run(self) -> None:
         while True:
             time.sleep(self._interval_s)
             now = time.monotonic()
             for thread_id, deadline in list(self._deadlines.items()):
-                if now >= deadline and interrupt(thread_id, TimeLimitExceeded):
+                is_same = partial(self._is_due, thread_id, deadline)
+                if now >= deadline and interrupt(thread_id, TimeLimitExceeded, is_same):
                     logger.warning("Time limit exceeded: the task in thread %s is interrupted.", thread_id)
 
 
@@ -133,4 +144,4 @@ class _Notifications:
 
     def shutdown(self) -> None:
         for thread_id in list(self._threads):
-            interrupt(thread_id, Shutdown)
+            interrupt(thread_id, Shutdown, partial(self._threads.__contains__, thread_id))

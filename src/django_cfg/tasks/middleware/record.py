@@ -6,6 +6,7 @@ import logging
 import queue
 import socket
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -102,10 +103,10 @@ class Recorder(threading.Thread):
         connections.close_all()
 
     def _gather(self, first: TaskSettled) -> tuple[list[TaskSettled], bool]:
-        batch = [first]
+        batch, deadline = [first], time.monotonic() + LATENCY_S
         while len(batch) < BATCH:
             try:
-                event = self._events.get(timeout=LATENCY_S)
+                event = self._events.get(timeout=max(0.0, deadline - time.monotonic()))
             except queue.Empty:
                 break
             if event is None:
@@ -126,8 +127,12 @@ class Recorder(threading.Thread):
 
     def finish(self, timeout_s: float = 5.0) -> None:
         """Write what is left and end."""
-        self._events.put(None)
-        self.join(timeout_s)
+        try:
+            self._events.put(None, timeout=timeout_s)
+        except queue.Full:
+            logger.warning("The record buffer is full and the database is slow; its records are lost.")
+        else:
+            self.join(timeout_s)
 
 
 def write(batch: Sequence[TaskSettled], worker: str) -> None:

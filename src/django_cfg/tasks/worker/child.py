@@ -14,6 +14,7 @@ from dramatiq.logging import get_logger
 
 from django_cfg.tasks.brokers.base import EngineBroker
 from django_cfg.tasks.worker.engine_worker import EngineWorker
+from django_cfg.tasks.worker.supervisor import STOP_SIGNALS
 
 logger = get_logger(__name__)
 PR_SET_PDEATHSIG = 1
@@ -33,6 +34,7 @@ def run(broker: EngineBroker, queues: Sequence[str], threads: int, leash: int) -
     signal.signal(signal.SIGTERM, lambda *_: os.write(ring, b"t"))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C reaches the whole group; the supervisor decides
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)  # blocked since before the fork
     broker.emit_after("process_boot")
     worker = EngineWorker(broker, queues=queues, worker_threads=threads)
     worker.start()

@@ -17,7 +17,9 @@ from dramatiq.logging import get_logger
 
 from django_cfg.errors import BrokerUnreachable, SessionLost
 from django_cfg.tasks.brokers.base import EngineBroker
+from django_cfg.tasks.brokers.collector import as_stored, describe
 from django_cfg.tasks.brokers.contract import Answer, Claim, Outcome, Session, Want
+from django_cfg.tasks.brokers.endings import ended_badly
 from django_cfg.tasks.brokers.process import identity
 from django_cfg.tasks.events import OutcomeRefused, TaskSettled, outcome_refused, task_settled
 from django_cfg.tasks.lifecycle import Kind
@@ -34,6 +36,10 @@ IDLE_S = 1.0
 LEASE_MARGIN_S = 2.0
 FIRST_BACKOFF_S, SLOWEST_BACKOFF_S = 0.1, 3.0
 SMOOTHING = 0.2
+#: Before the next look when work is there but none of it for us: suspects, or rows that others are claiming.
+FRUITLESS_S = 0.1
+#: What a store says about data that it cannot hold, now or later.
+UNSTORABLE = (TypeError, ValueError, OverflowError, RecursionError)
 
 
 class ExchangeThread(threading.Thread):
@@ -57,6 +63,7 @@ class ExchangeThread(threading.Thread):
         self._session: Session | None = None
         self._seq = 0
         self._look = True
+        self._most_outcomes = MOST_OUTCOMES
         self._mean_s: float | None = None
         self._cautious_until = 0.0
         self._next_sweep = 0.0
@@ -131,11 +138,27 @@ class ExchangeThread(threading.Thread):
             self._waiter.wait(want.queues if want.count else (), self._patience_s())
             self._look = True
             return
-        outcomes = [self._outbox[i] for i in range(min(len(self._outbox), MOST_OUTCOMES))]
-        answer = self._exchange(session, outcomes, want)
+        outcomes = [self._outbox[i] for i in range(min(len(self._outbox), self._most_outcomes))]
+        try:
+            answer = self._exchange(session, outcomes, want)
+        except UNSTORABLE as error:
+            self._isolate(outcomes, error)
+            return
+        self._most_outcomes = MOST_OUTCOMES
         self._look = bool(want.count) and len(answer.claims) >= want.count
         self._settled(outcomes, answer)
         self._received(answer)
+        if not outcomes and not answer.claims:
+            self._waiter.wait((), FRUITLESS_S)
+
+    def _isolate(self, outcomes: Sequence[Outcome], error: Exception) -> None:
+        """One outcome that cannot be stored must not keep the others: find it, and bury its message instead."""
+        if not outcomes:
+            raise error
+        self._most_outcomes = 1
+        if len(outcomes) == 1:
+            self.logger.error("The outcome of %s cannot be stored.", outcomes[0].claim.message_id, exc_info=error)
+            self._outbox[0] = unmanageable(outcomes[0].claim, error)
 
     def _exchange(self, session: Session, outcomes: Sequence[Outcome], want: Want) -> Answer:
         """One exchange. After a lost reply the very same call is repeated: the broker knows its number."""
@@ -158,7 +181,8 @@ class ExchangeThread(threading.Thread):
         for outcome in outcomes:
             self._outbox.popleft()
             claim = outcome.claim
-            self._held.pop(claim.message_id, None)
+            if self._held.get(claim.message_id) is claim:  # after a lost session it may be held anew
+                del self._held[claim.message_id]
             if outcome.started:
                 self._learn(outcome.run_ms / 1000)
             if claim.message_id in answer.refused:
@@ -290,6 +314,19 @@ class ExchangeThread(threading.Thread):
 def released(claim: Claim, reason: str, *, started: bool = False) -> Outcome:
     """Give a claim back; no retry is used up."""
     return Outcome(claim, Kind.RELEASED, claim.message, reason=reason, started=started)
+
+
+def unmanageable(claim: Claim, error: BaseException) -> Outcome:
+    """To the dead letters as it was: neither its task nor its hooks are to blame for what cannot be handled."""
+    failure = describe(error)
+    return Outcome(
+        claim,
+        Kind.DEAD,
+        as_stored(claim),
+        failure=failure,
+        result=ended_badly(failure.text),
+        reason=f"could not be handled: {failure.type}"[:200],
+    )
 
 
 def settled(outcome: Outcome) -> TaskSettled:

@@ -23,7 +23,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 from dramatiq.logging import get_logger
 
 from django_cfg.errors import ConfigurationError
-from django_cfg.tasks.worker.supervisor import Main
+from django_cfg.tasks.worker.supervisor import STOP_SIGNALS, Main
 
 logger = get_logger(__name__)
 DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
@@ -78,6 +78,7 @@ def serve(listener: socket.socket, leash: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     wake, ring = os.pipe()
     signal.signal(signal.SIGTERM, lambda *_: os.write(ring, b"t"))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
     registry = CollectorRegistry()
     MultiProcessCollector(registry)
     server = _Server(listener, make_wsgi_app(registry))

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from django_cfg.errors import ConfigurationError
+
+#: Process ids fit into 22 bits on Linux; 0 would mean one's own process group.
+_PID = re.compile(r"[1-9][0-9]{0,8}")
 
 
 @contextmanager
@@ -49,7 +53,7 @@ def _holder(path: str) -> int | None:
         raise ConfigurationError(f"pid file {path} cannot be read: {error}") from error
     if not text:
         return None
-    if not text.isdigit():
+    if not _PID.fullmatch(text):
         raise ConfigurationError(f"{path} is not a pid file (it holds something else); name another --pid-file")
     pid = int(text)
     return pid if pid != os.getpid() and _runs(pid) else None

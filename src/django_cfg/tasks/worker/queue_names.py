@@ -11,9 +11,16 @@ DEFAULT = "default"
 
 
 def split(words: Iterable[str]) -> list[str]:
-    """Queue names from `a,b`, from `a b` and from repeated options, each once, in order."""
-    names = (name.strip() for word in words for name in word.split(","))
-    return list(dict.fromkeys(name for name in names if name))
+    """Queue names from `a,b`, from `a b` and from repeated options, each once, in order.
+
+    Raises:
+        ConfigurationError: words without a name; an unset variable must not mean "every queue".
+    """
+    given = list(words)
+    names = [name.strip() for word in given for name in word.split(",") if name.strip()]
+    if given and not names:
+        raise ConfigurationError(f"--queues names no queue, got {' '.join(given)!r}; leave it out to serve all")
+    return list(dict.fromkeys(names))
 
 
 def to_serve(asked: Sequence[str], configured: Sequence[str] | None, declared: Iterable[str]) -> list[str]:

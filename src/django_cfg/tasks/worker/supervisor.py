@@ -26,9 +26,11 @@ GRACE_S = 8.0
 SHORT_LIFE_S = 2.0
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 10.0
 LONGEST_NAP_S = 0.5
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
-#: A name for the log, and what the process runs; it gets the read end of the leash.
+#: A name for the log, and what the process runs. It gets the read end of the leash, and the stop signals are
+#: blocked until it has its own handlers and lets them in.
 Main = tuple[str, Callable[[int], None]]
 
 
@@ -60,9 +62,15 @@ class Supervisor:
         self._leash_read, self._leash_write = os.pipe()
         self._wake, self._ring = os.pipe()
 
-    def run(self) -> int:
-        """Supervise. Returns 0 after a graceful end, 1 if a worker had to be killed."""
+    def run(self, on_ready: Callable[[], None] = lambda: None) -> int:
+        """Supervise. Returns 0 after a graceful end, 1 if a worker had to be killed.
+
+        Parameters:
+            on_ready: called once, when every process runs and signals stop them gracefully.
+        """
         self._prepare()
+        self._start_missing()
+        on_ready()
         while self._stopping_since is None or any(child.pid for child in self._children):
             self._start_missing()
             self._nap()
@@ -81,7 +89,7 @@ class Supervisor:
         gc.freeze()
         os.set_blocking(self._wake, False)
         os.set_blocking(self._ring, False)
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        for number in STOP_SIGNALS:
             if signal.getsignal(number) is not signal.SIG_IGN or number == signal.SIGTERM:
                 signal.signal(number, self._on_stop)
         signal.signal(signal.SIGCHLD, lambda *_: None)
@@ -104,10 +112,14 @@ class Supervisor:
     def _start(self, child: Child) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
+        # A signal between the fork and the child's own handlers would run ours there: the child would not stop,
+        # and its siblings would. So it waits until the child has its handlers (`child.run` lets it in).
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
         pid = os.fork()
         if pid == 0:
             self._become(child)
         child.pid, child.started = pid, time.monotonic()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
         logger.info("Started %s (pid %d).", child.name, pid)
         if self._stopping_since is not None:
             os.kill(pid, signal.SIGTERM)  # the signal came between the decision and the fork

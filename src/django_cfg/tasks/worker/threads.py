@@ -17,7 +17,7 @@ from django_cfg.tasks.brokers.base import EngineBroker
 from django_cfg.tasks.brokers.contract import ClaimedMessage, Outcome
 from django_cfg.tasks.middleware.interrupts import TaskSlot
 from django_cfg.tasks.worker.backlog import Backlog
-from django_cfg.tasks.worker.exchange import ExchangeThread, released
+from django_cfg.tasks.worker.exchange import ExchangeThread, released, unmanageable
 
 if TYPE_CHECKING:
     from dramatiq import Actor
@@ -46,6 +46,9 @@ class EngineThread(WorkerThread):
         while (message := self._backlog.take()) is not None:
             try:
                 self.process_message(message)
+            except BaseException as error:  # a thread that ended would not be replaced
+                self.logger.critical("Message %s broke its worker thread's loop.", message.message_id, exc_info=True)
+                self._exchange.put(unmanageable(message.claim, error))
             finally:
                 self._backlog.done(message.claim)
         self.broker.emit_before("worker_thread_shutdown", self)
@@ -64,14 +67,17 @@ class EngineThread(WorkerThread):
             skipped = self._run_hooks_and_task(message, clock)
         finally:
             collector.wait_ms, collector.run_ms = clock.wait_ms, clock.run_ms
-            signal = "nack" if message.failed else "ack"
-            self.broker.emit_before(signal, message)
-            self.broker.emit_after(signal, message)
+            self._emit_verdict(message)
             error = message._exception
             outcome = collector.outcome(failed=message.failed, skipped=skipped, error=error)
             self.broker.end()
             self._hand_over(outcome)
             message.clear_exception()  # a kept traceback would keep the task's frames alive
+
+    def _emit_verdict(self, message: ClaimedMessage) -> None:
+        signal = "nack" if message.failed else "ack"
+        self.broker.emit_before(signal, message)
+        self.broker.emit_after(signal, message)
 
     def _hand_over(self, outcome: Outcome) -> None:
         self._exchange.put(outcome)

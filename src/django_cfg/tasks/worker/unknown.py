@@ -16,7 +16,9 @@ def unknown_task(claim: Claim) -> Outcome:
     """Back to the queue for five seconds, for five minutes in all; then among the dead letters."""
     message = claim.message
     now = round(time.time() * 1000)
-    since = message.options.get("unknown_since", now)
+    since = message.options.get("unknown_since")
+    if not isinstance(since, int):  # none yet, or not written by us
+        since = now
     if now - since >= GRACE_MS:
         text = f"no task is named {message.actor_name!r} in this project"
         failure = Failure("ActorNotFound", text)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +32,7 @@ class _Watcher:
         self._process: subprocess.Popen[bytes] | None = None
 
     def run(self) -> int:
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self._on_stop)
         seen = self._snapshot()
         self._process = self._start()
@@ -68,20 +66,17 @@ class _Watcher:
 
 
 def command_without_watch(argv: Sequence[str]) -> list[str]:
-    """The command line of this process without its `--watch` option."""
-    words = iter(argv)
+    """The command line of this process without its `--watch` option, however it was spelled."""
     kept: list[str] = []
-    for word in words:
-        if word == "--watch" or word.startswith("--watch="):
-            continue
-        kept.append(word)
-    return [sys.executable, *_without_directory(argv, kept)]
+    before = ""
+    for word in argv:
+        is_directory = _is_watch(before) and not word.startswith("-")
+        if not (is_directory or _is_watch(word.partition("=")[0])):
+            kept.append(word)
+        before = word
+    return [sys.executable, *kept]
 
 
-def _without_directory(argv: Sequence[str], kept: list[str]) -> list[str]:
-    """`--watch DIR` takes a second word with it."""
-    for before, word in pairwise(argv):
-        if before == "--watch" and not word.startswith("-") and os.path.isdir(word):
-            kept.remove(word)
-            break
-    return kept
+def _is_watch(word: str) -> bool:
+    """Options may be shortened; no other option of the command begins with `--w`."""
+    return len(word) > 2 and "--watch".startswith(word)

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
-from django.db import DatabaseError, InterfaceError, OperationalError, ProgrammingError, connections, transaction
+from django.db import (
+    DatabaseError,
+    DataError,
+    InterfaceError,
+    OperationalError,
+    ProgrammingError,
+    connections,
+    transaction,
+)
 from dramatiq import Message
 from dramatiq.middleware import Middleware
 
@@ -31,13 +39,13 @@ from django_cfg.tasks.brokers.contract import (
     Want,
 )
 from django_cfg.tasks.brokers.database import operate
-from django_cfg.tasks.brokers.database.claim import claim_rows, promote_due, read_claims
+from django_cfg.tasks.brokers.database.claim import claim_rows, glance, promote, read_claims
 from django_cfg.tasks.brokers.database.dialect import dialect_of
 from django_cfg.tasks.brokers.database.results import DatabaseResults
 from django_cfg.tasks.brokers.database.settle import insert, settle, take_cancelled
-from django_cfg.tasks.brokers.database.statements import Statements
+from django_cfg.tasks.brokers.database.statements import CHANNEL, Statements
 from django_cfg.tasks.brokers.database.sweep import sweep
-from django_cfg.tasks.brokers.database.waiters import CHANNEL, PollingWaiter, PostgresWaiter, SqliteWaiter
+from django_cfg.tasks.brokers.database.waiters import PollingWaiter, PostgresWaiter, SqliteWaiter
 from django_cfg.tasks.conf import TaskSettings
 from django_cfg.tasks.events import task_settled
 from django_cfg.tasks.models import QueueMessage
@@ -100,18 +108,17 @@ class DatabaseBroker(EngineBroker):
     def store(self, batch: Sequence[FollowUp]) -> None:
         rows = [(m, self.encode(m.message), self.priority_of(m.message.actor_name)) for m in batch]
         connection = connections[self.alias]
+        if not rows:
+            return
         if connection.in_atomic_block:
             with connection.cursor() as cursor:
-                insert(cursor, self.sql, rows)
+                insert(cursor, self.sql, rows, notify=False)
             self._announce_at_commit()
             return
-        with self._producing(), transaction.atomic(using=self.alias), connection.cursor() as cursor:
-            insert(cursor, self.sql, rows)
-            self._notify_in(cursor)
-
-    def _notify_in(self, cursor: Any) -> None:
-        if self.sql.dialect.vendor == "postgresql":
-            cursor.execute("SELECT pg_notify(%s, '')", [CHANNEL])
+        # One statement is a transaction of its own; only several need one around them.
+        whole = nullcontext() if self.sql.dialect.has_arrays else transaction.atomic(using=self.alias)
+        with self._producing(), whole, connection.cursor() as cursor:
+            insert(cursor, self.sql, rows, notify=True)
 
     def _announce_at_commit(self) -> None:
         """One wake-up after commit: transactions that notify while they commit wait for each other."""
@@ -124,7 +131,7 @@ class DatabaseBroker(EngineBroker):
     def _announce(self) -> Callable[[], None]:
         def announce() -> None:
             with connections[self.alias].cursor() as cursor:
-                self._notify_in(cursor)
+                cursor.execute("SELECT pg_notify(%s, '')", [CHANNEL])
 
         return announce
 
@@ -168,6 +175,8 @@ class DatabaseBroker(EngineBroker):
             if not connection.in_atomic_block:
                 connection.close()
             raise BrokerUnreachable(f"database {self.alias!r}: {error}") from error
+        except DataError as error:
+            raise ValueError(f"database {self.alias!r} cannot hold this: {error}") from error
 
     def open_session(self, identity: ProcessIdentity) -> Session:
         lease_ms = self.settings.lease_ms
@@ -193,31 +202,39 @@ class DatabaseBroker(EngineBroker):
             with self._transaction() as cursor:
                 cursor.execute(self.sql.give_back(len(ids)), [session.id, *ids])
 
-    def _touch(self, cursor: Any, session: Session) -> tuple[int, frozenset[str]]:
+    def _touch(self, cursor: Any, session: Session) -> frozenset[str]:
+        """Renew the lease; returns the ids whose outcomes were refused last."""
         cursor.execute(self.sql.touch_session, [session.id])
         row = cursor.fetchone()
         if row is None:
             raise SessionLost(f"session {session.id} has ended; its claims went to other workers")
-        return row[0], frozenset(json.loads(row[1]))
+        return frozenset(json.loads(row[0]))
 
     # -- exchange --------------------------------------------------------------------------------------
 
     def exchange(self, session: Session, seq: int, outcomes: Sequence[Outcome], want: Want) -> Answer:
         with self._transaction() as cursor:
-            last_seq, last_refused = self._touch(cursor, session)
-            if seq == last_seq:
-                return self._stored_answer(cursor, session, seq, last_refused)
+            cursor.execute(self.sql.advance_session, [seq, session.id, seq])
+            if cursor.fetchone() is None:
+                return self._stored_answer(cursor, session, seq)
             refused = self._settle(cursor, session, outcomes)
-            paused = operate.paused(self.alias)
-            open_queues = tuple(q for q in want.queues if q not in paused)
-            next_due_ms = promote_due(cursor, self.sql, open_queues)
-            rows = claim_rows(cursor, self.sql, session.id, seq, replace(want, queues=open_queues))
-            claims = self._read(cursor, rows)
-            cursor.execute(self.sql.note_answer, [seq, json.dumps(sorted(refused)), session.id])
-            return Answer(claims, refused, self._revoked(cursor, session), paused, next_due_ms)
+            if refused:
+                cursor.execute(self.sql.note_refused, [json.dumps(sorted(refused)), session.id])
+            return self._claim(cursor, session, seq, want, refused)
 
-    def _stored_answer(self, cursor: Any, session: Session, seq: int, refused: frozenset[str]) -> Answer:
+    def _claim(self, cursor: Any, session: Session, seq: int, want: Want, refused: frozenset[str]) -> Answer:
+        queues = want.queues if want.count > 0 else ()
+        seen = glance(cursor, self.sql, session.id, queues)
+        if seen.next_due_ms is not None and seen.next_due_ms <= 0:
+            seen = promote(cursor, self.sql, session.id, queues)
+        open_queues = tuple(queue for queue in queues if queue not in seen.paused)
+        wanted = replace(want, queues=open_queues, suspect=want.suspect and seen.has_suspect)
+        claims = self._read(cursor, claim_rows(cursor, self.sql, session.id, seq, wanted))
+        return Answer(claims, refused, seen.revoked, seen.paused, seen.next_due_ms)
+
+    def _stored_answer(self, cursor: Any, session: Session, seq: int) -> Answer:
         """The answer to an exchange whose reply was lost: what it claimed is still claimed under its number."""
+        refused = self._touch(cursor, session)
         cursor.execute(self.sql.claims_of, [session.id, seq])
         rows = sorted(cursor.fetchall(), key=lambda row: (row[2], row[0]))
         return Answer(self._read(cursor, rows), refused)
@@ -233,8 +250,7 @@ class DatabaseBroker(EngineBroker):
         born = [item for o in kept for item in o.follow_ups]
         if born:
             encoded = [(i, codec.encode(i.message), self.priority_of(i.message.actor_name)) for i in born]
-            insert(cursor, self.sql, encoded)
-            self._notify_in(cursor)
+            insert(cursor, self.sql, encoded, notify=True)
         self.results.put([(o.claim.message_id, o.result) for o in kept if o.result is not None])
         self._drop_cancelled(cursor, session, outcomes)
         return refused
@@ -248,10 +264,6 @@ class DatabaseBroker(EngineBroker):
         )
         gone = list(cancelled.values_list("message_id", flat=True))
         self.results.put([take_cancelled(cursor, self.sql, message_id) for message_id in gone])
-
-    def _revoked(self, cursor: Any, session: Session) -> frozenset[str]:
-        cursor.execute(self.sql.revoked, [session.id])
-        return frozenset(row[0] for row in cursor.fetchall())
 
     def sweep(self, identity: ProcessIdentity) -> int:
         with self._transaction() as cursor:
@@ -274,14 +286,11 @@ class DatabaseBroker(EngineBroker):
 
     def _look(self, queues: tuple[str, ...]) -> tuple[bool, int | None]:
         """Whether something of these queues is ready, and when the next is due; writes nothing."""
-        with self._reading():
-            paused = operate.paused(self.alias)
-            queues = tuple(q for q in queues if q not in paused)
-            if not queues:
-                return False, None
-            with connections[self.alias].cursor() as cursor:
-                cursor.execute(self.sql.has_work(len(queues)), [*queues, *queues])
-                ready, next_due_ms = cursor.fetchone()
+        if not queues:
+            return False, None
+        with self._reading(), connections[self.alias].cursor() as cursor:
+            cursor.execute(self.sql.has_work(len(queues)), [*queues, *queues])
+            ready, next_due_ms = cursor.fetchone()
         return bool(ready), next_due_ms
 
     def _data_version(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from django_cfg.tasks.brokers import codec
@@ -15,18 +16,34 @@ if TYPE_CHECKING:
     from django_cfg.tasks.brokers.base import EngineBroker
 
 
-def promote_due(cursor: Any, sql: Statements, queues: Sequence[str]) -> int | None:
-    """Make due messages ready; returns the milliseconds until the next one, None if there is none."""
-    if not queues:
-        return None
-    cursor.execute(sql.next_due(len(queues)), list(queues))
-    left: int | None = cursor.fetchone()[0]
-    if left is None or left > 0:
-        return left
+@dataclass(frozen=True, slots=True)
+class Glance:
+    """What an exchange knows before it claims."""
+
+    paused: frozenset[str]
+    revoked: frozenset[str]
+    next_due_ms: int | None
+    has_suspect: bool
+
+
+def glance(cursor: Any, sql: Statements, session: int, queues: Sequence[str]) -> Glance:
+    """Look at the wanted queues in one statement."""
+    cursor.execute(sql.glance(len(queues)), [session, *queues, *queues])
+    found: dict[str, list[tuple[str, int]]] = {"paused": [], "revoked": [], "due": [], "suspect": []}
+    for what, name, number in cursor.fetchall():
+        found[what].append((name, number))
+    return Glance(
+        paused=frozenset(name for name, _ in found["paused"]),
+        revoked=frozenset(name for name, _ in found["revoked"]),
+        next_due_ms=found["due"][0][1] if found["due"] else None,
+        has_suspect=bool(found["suspect"]),
+    )
+
+
+def promote(cursor: Any, sql: Statements, session: int, queues: Sequence[str]) -> Glance:
+    """Make what is due ready, and look again."""
     cursor.execute(sql.promote(len(queues)), list(queues))
-    cursor.execute(sql.next_due(len(queues)), list(queues))
-    later: int | None = cursor.fetchone()[0]
-    return later
+    return glance(cursor, sql, session, queues)
 
 
 def claim_rows(cursor: Any, sql: Statements, session: int, seq: int, want: Want) -> list[Any]:
@@ -38,14 +55,25 @@ def claim_rows(cursor: Any, sql: Statements, session: int, seq: int, want: Want)
         rows += _take(cursor, sql, session, seq, (SUSPECT, want.queues, 1))
     start = seq % len(want.queues)
     order = want.queues[start:] + want.queues[:start]
-    for share in (-(-want.count // len(order)), want.count):
-        for queue in order:
-            left = min(share, want.count - len(rows))
-            if left > 0:
-                rows += _take(cursor, sql, session, seq, (READY, (queue,), left))
-        if len(rows) >= want.count or len(order) == 1:
-            break
+    share = -(-want.count // len(order))
+    while order and len(rows) < want.count:
+        # A queue that gave less than it was asked for has no more; only the others are asked again.
+        order = tuple(queue for queue in order if _claim_share(cursor, sql, session, seq, (queue, share, want), rows))
+        share = want.count
     return sorted(rows, key=lambda row: (row[2], row[0]))
+
+
+def _claim_share(
+    cursor: Any, sql: Statements, session: int, seq: int, what: tuple[str, int, Want], rows: list[Any]
+) -> bool:
+    """Add one queue's share to the rows; returns whether it may have more."""
+    queue, share, want = what
+    asked = min(share, want.count - len(rows))
+    if asked <= 0:
+        return False
+    taken = _take(cursor, sql, session, seq, (READY, (queue,), asked))
+    rows += taken
+    return len(taken) == asked
 
 
 def _take(cursor: Any, sql: Statements, session: int, seq: int, what: tuple[int, Sequence[str], int]) -> list[Any]:
@@ -76,6 +104,7 @@ def read_claims(
                 enqueued_at_ms=enqueued_at,
                 waited_ms=max(0, now - due_at),
                 age_ms=max(0, now - enqueued_at),
+                body=body,
             )
         )
     return tuple(claims), endings

@@ -14,14 +14,14 @@ class Dialect:
     Attributes:
         now: milliseconds since 1970 by the database's clock, moving on inside a transaction.
         skip_locked: appended to a SELECT so that claimers do not wait for each other.
-        for_update: appended to a SELECT that locks what it reads.
+        has_arrays: many rows travel as one array a column, and a statement may delete and insert at once.
         one_host: the database is a file of one host, so a living process is never swept.
     """
 
     vendor: str
     now: str
     skip_locked: str = ""
-    for_update: str = ""
+    has_arrays: bool = False
     one_host: bool = False
 
 
@@ -30,7 +30,7 @@ DIALECTS = {
         "postgresql",
         now="(extract(epoch FROM clock_timestamp()) * 1000)::bigint",
         skip_locked="FOR UPDATE SKIP LOCKED",
-        for_update="FOR UPDATE",
+        has_arrays=True,
     ),
     "sqlite": Dialect(
         "sqlite",

@@ -124,7 +124,3 @@ def pause(alias: str, queue: str, now_ms: int) -> None:
 
 def resume(alias: str, queue: str) -> None:
     PausedQueue.objects.using(alias).filter(queue=queue).delete()
-
-
-def paused(alias: str) -> frozenset[str]:
-    return frozenset(PausedQueue.objects.using(alias).values_list("queue", flat=True))

@@ -50,8 +50,19 @@ def _bury(cursor: Any, sql: Statements, session: int, outcome: Outcome) -> bool:
     return buried
 
 
-def insert(cursor: Any, sql: Statements, rows: Sequence[tuple[FollowUp, str, int]]) -> None:
-    """Store (item, body, priority) rows; an id that lives is left alone, a dead one starts anew."""
+Row = tuple[FollowUp, str, int]
+
+
+def insert(cursor: Any, sql: Statements, rows: Sequence[Row], *, notify: bool) -> None:
+    """Store (item, body, priority) rows; an id that lives is left alone, a dead one starts anew.
+
+    On PostgreSQL that is one statement for any number of rows, which also wakes waiting workers with `notify`.
+    """
+    if sql.dialect.has_arrays:
+        columns = list(zip(*(_values(*row) for row in rows), strict=True))
+        statement = sql.insert_and_notify if notify else sql.insert_silently
+        cursor.execute(statement, [list(column) for column in columns] + [list(columns[0])])
+        return
     for chunk in chunks(rows):
         cursor.execute(sql.forget_dead(len(chunk)), [item.message.message_id for item, _, _ in chunk])
         cursor.execute(sql.insert(len(chunk)), [v for row in chunk for v in _values(*row)])

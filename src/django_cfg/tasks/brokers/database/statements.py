@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from django_cfg.tasks.brokers.database.dialect import Dialect
-from django_cfg.tasks.models import DeadLetter, EngineState, QueueMessage, TaskResult, WorkerSession
+from django_cfg.tasks.models import DeadLetter, EngineState, PausedQueue, QueueMessage, TaskResult, WorkerSession
 from django_cfg.tasks.models.queue_message import MessageState
 
 READY, SCHEDULED = MessageState.READY.value, MessageState.SCHEDULED.value
 CLAIMED, SUSPECT = MessageState.CLAIMED.value, MessageState.SUSPECT.value
 #: Back among the ready ones: a message that once took its process down stays a suspect.
 BACK = f"CASE WHEN deliveries > 0 THEN {SUSPECT} ELSE {READY} END"
+
+
+#: Where PostgreSQL tells waiting workers that something came.
+CHANNEL = "django_cfg_tasks"
 
 
 def marks(rows: int, row: str) -> str:
@@ -27,6 +31,7 @@ class Statements:
         self.session = WorkerSession._meta.db_table
         self.result = TaskResult._meta.db_table
         self.state = EngineState._meta.db_table
+        self.paused = PausedQueue._meta.db_table
 
     # -- enqueue ---------------------------------------------------------------------------------------
 
@@ -37,6 +42,27 @@ class Statements:
             "generation, is_retry, fence, deliveries, session, claim_seq, cancel_requested) "
             f"VALUES {marks(rows, row)} ON CONFLICT (message_id) DO NOTHING"
         )
+
+    @property
+    def insert_columns(self) -> str:
+        """Any number of rows from seven arrays, and the same ids gone from the dead letters: one round trip."""
+        columns = "message_id, queue, task, priority, state, body"
+        return (
+            f"WITH given AS (SELECT * FROM unnest(%s::text[], %s::text[], %s::text[], %s::int[], %s::int[], "
+            f"%s::text[], %s::bigint[]) WITH ORDINALITY AS t({columns}, delay, n)), "
+            f"gone AS (DELETE FROM {self.dead} WHERE message_id = ANY(%s::text[])), "
+            f"put AS (INSERT INTO {self.message} ({columns}, enqueued_at, due_at, generation, is_retry, fence, "
+            f"deliveries, session, claim_seq, cancel_requested) SELECT {columns}, {self.now}, {self.now} + delay, "
+            f"{self.now}, false, 0, 0, NULL, NULL, false FROM given ORDER BY n ON CONFLICT (message_id) DO NOTHING)"
+        )
+
+    @property
+    def insert_silently(self) -> str:
+        return f"{self.insert_columns} SELECT 1"
+
+    @property
+    def insert_and_notify(self) -> str:
+        return f"{self.insert_columns} SELECT pg_notify('{CHANNEL}', '')"
 
     def forget_dead(self, rows: int) -> str:
         return f"DELETE FROM {self.dead} WHERE message_id IN ({marks(rows, '%s')})"
@@ -52,16 +78,21 @@ class Statements:
         )
 
     @property
-    def touch_session(self) -> str:
-        """Renew, lock, and read what was answered last."""
+    def advance_session(self) -> str:
+        """Renew, lock, and take the next number; no row: the session is gone, or the number was answered."""
         return (
-            f"UPDATE {self.session} SET lease_until = {self.now} + lease_ms WHERE id = %s "
-            "RETURNING last_seq, last_refused"
+            f"UPDATE {self.session} SET lease_until = {self.now} + lease_ms, last_seq = %s, last_refused = '[]' "
+            "WHERE id = %s AND last_seq < %s RETURNING id"
         )
 
     @property
-    def note_answer(self) -> str:
-        return f"UPDATE {self.session} SET last_seq = %s, last_refused = %s WHERE id = %s"
+    def touch_session(self) -> str:
+        """Renew, lock, and read what was refused last."""
+        return f"UPDATE {self.session} SET lease_until = {self.now} + lease_ms WHERE id = %s RETURNING last_refused"
+
+    @property
+    def note_refused(self) -> str:
+        return f"UPDATE {self.session} SET last_refused = %s WHERE id = %s"
 
     @property
     def held_ids(self) -> str:
@@ -137,10 +168,19 @@ class Statements:
 
     # -- claims ----------------------------------------------------------------------------------------
 
-    def next_due(self, queues: int) -> str:
+    def glance(self, queues: int) -> str:
+        """Everything an exchange wants to know before it claims, as (what, name, number) rows."""
+        among = f"queue IN ({marks(queues, '%s')}) AND queue NOT IN (SELECT queue FROM {self.paused})"
+        due = (
+            f"SELECT 'due', '', due_at - {self.now} FROM {self.message} WHERE state = {SCHEDULED} AND {among} "
+            "ORDER BY due_at LIMIT 1"
+        )
+        suspect = f"SELECT 1 FROM {self.message} WHERE state = {SUSPECT} AND {among}"
+        wanted = f" UNION ALL SELECT * FROM ({due}) AS d UNION ALL SELECT 'suspect', '', 1 WHERE EXISTS ({suspect})"
         return (
-            f"SELECT min(due_at) - {self.now} FROM {self.message} WHERE state = {SCHEDULED} "
-            f"AND queue IN ({marks(queues, '%s')})"
+            f"SELECT 'paused', queue, 0 FROM {self.paused} "
+            f"UNION ALL SELECT 'revoked', message_id, 0 FROM {self.message} WHERE session = %s AND cancel_requested"
+            + (wanted if queues else "")
         )
 
     def promote(self, queues: int) -> str:
@@ -150,10 +190,11 @@ class Statements:
         )
 
     def has_work(self, queues: int) -> str:
-        among = f"queue IN ({marks(queues, '%s')})"
+        among = f"queue IN ({marks(queues, '%s')}) AND queue NOT IN (SELECT queue FROM {self.paused})"
         return (
             f"SELECT EXISTS (SELECT 1 FROM {self.message} WHERE state IN ({READY}, {SUSPECT}) AND {among}), "
-            f"(SELECT min(due_at) - {self.now} FROM {self.message} WHERE state = {SCHEDULED} AND {among})"
+            f"(SELECT due_at - {self.now} FROM {self.message} WHERE state = {SCHEDULED} AND {among} "
+            "ORDER BY due_at LIMIT 1)"
         )
 
     def claim(self, state: int, queues: int) -> str:
@@ -173,10 +214,6 @@ class Statements:
     @property
     def claims_of(self) -> str:
         return f"SELECT {self.claim_columns} FROM {self.message} WHERE session = %s AND claim_seq = %s"
-
-    @property
-    def revoked(self) -> str:
-        return f"SELECT message_id FROM {self.message} WHERE session = %s AND cancel_requested"
 
     # -- sweep -----------------------------------------------------------------------------------------
 

@@ -11,6 +11,8 @@ from typing import Any
 
 from django.db import DatabaseError, InterfaceError, connections
 
+from django_cfg.tasks.brokers.database.statements import CHANNEL
+
 try:
     import psycopg
 except ImportError:  # an optional driver: without it there is no PostgreSQL to wait for
@@ -19,7 +21,6 @@ else:
     DRIVER_ERRORS = (psycopg.Error,)
 
 CONNECT_ERRORS: tuple[type[Exception], ...] = (DatabaseError, InterfaceError, *DRIVER_ERRORS)
-CHANNEL = "django_cfg_tasks"
 POLL_S = 0.1
 LISTEN_POLL_S = 1.0
 FIRST_LOOK_S, SLOWEST_LOOK_S = 0.002, 0.02

@@ -53,8 +53,8 @@ class Command(BaseCommand):
         add("--pid-file", help="write the supervisor's process id here")
 
     def handle(self, **options: Any) -> None:
-        configure_logging(options["log_level"])
         try:
+            configure_logging(options["log_level"])
             code = self._watch(options) if options["watch"] is not None else self._serve(options)
         except ConfigurationError as error:
             raise CommandError(str(error), returncode=2) from error
@@ -73,18 +73,22 @@ class Command(BaseCommand):
         discover(settings)
         broker: Any = dramatiq.get_broker()
         refuse_without_tables(broker)
-        queues = queue_names.to_serve(queue_names.split(options["queues"]), settings.queues, broker.queues)
+        asked = queue_names.split(options["queues"])
+        queues = queue_names.to_serve(asked, settings.queues, broker.queues)
         processes = options["processes"] or settings.processes
         threads = options["threads"] or settings.threads
         main = partial(child.run, broker, queues, threads)
         mains: list[Main] = [(f"worker {number}", main) for number in range(1, processes + 1)]
+        ready = (
+            f"rundramatiq: {processes} processes x {threads} threads on {redact_url(settings.broker_url)}, "
+            f"queues: {', '.join(queues)}; {len(broker.actors)} tasks; supervisor pid {os.getpid()}."
+        )
         with pidfile(options["pid_file"]), exposition.process(settings.prometheus_enabled) as metrics:
-            self.stdout.write(
-                f"rundramatiq: {processes} processes x {threads} threads on {redact_url(settings.broker_url)}, "
-                f"queues: {', '.join(queues)}; {len(broker.actors)} tasks; supervisor pid {os.getpid()}."
-            )
-            self.stdout.flush()
-            return Supervisor([*mains, *metrics], settings.shutdown_timeout_ms).run()
+            return Supervisor([*mains, *metrics], settings.shutdown_timeout_ms).run(partial(self._say, ready))
+
+    def _say(self, text: str) -> None:
+        self.stdout.write(text)
+        self.stdout.flush()
 
 
 def refuse_without_tables(broker: Any) -> None:
@@ -101,7 +105,10 @@ def refuse_without_tables(broker: Any) -> None:
 
 def configure_logging(level: str | None) -> None:
     """The project's LOGGING stands; a level that was asked for wins, and silence is never the default."""
-    wanted = (level or os.environ.get("DJANGO_LOG_LEVEL") or "info").upper()
+    asked = level or os.environ.get("DJANGO_LOG_LEVEL") or "info"
+    if asked.lower() not in LEVELS:
+        raise ConfigurationError(f"DJANGO_LOG_LEVEL={asked!r} is no level; write one of: {', '.join(LEVELS)}")
+    wanted = asked.upper()
     root = logging.getLogger()
     if not root.handlers:
         logging.basicConfig(level=wanted, format=FORMAT)

@@ -1,0 +1,79 @@
+"""A throwaway Django project for one benchmark run."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+MANAGE = """
+import os, sys
+os.environ["DJANGO_SETTINGS_MODULE"] = "bench_settings"
+from django.core.management import execute_from_command_line
+execute_from_command_line(sys.argv)
+"""
+
+SETTINGS = """
+import json, os
+SECRET_KEY = "benchmark"
+USE_TZ = True
+INSTALLED_APPS = ["django_cfg.apps.tasks", "bench_app"]
+DATABASES = json.loads(os.environ["BENCH_DATABASES"])
+DRAMATIQ_BROKER = {"OPTIONS": {"url": os.environ["BENCH_BROKER"]}}
+LOGGING_CONFIG = None
+"""
+
+#: Each run of a task writes its start into its own slot of a shared file: no I/O, and lost or repeated runs show.
+TASKS = """
+import mmap, os, struct, time
+import dramatiq
+
+SLOT = struct.Struct("dI")
+_file = open(os.environ["BENCH_SLOTS"], "r+b")
+_slots = mmap.mmap(_file.fileno(), 0)
+
+
+@dramatiq.actor
+def note(number):
+    _, runs = SLOT.unpack_from(_slots, number * SLOT.size)
+    SLOT.pack_into(_slots, number * SLOT.size, time.monotonic(), runs + 1)
+"""
+
+
+class Project:
+    """Files of a project below `home` and the commands to use it."""
+
+    def __init__(self, home: Path, databases: dict[str, object], broker: str) -> None:
+        self.home = home
+        self.slots = home / "slots"
+        self.environment = {
+            **os.environ,
+            "BENCH_DATABASES": json.dumps(databases),
+            "BENCH_BROKER": broker,
+            "BENCH_SLOTS": str(self.slots),
+            "DJANGO_SETTINGS_MODULE": "bench_settings",
+            "PYTHONPATH": str(home),
+            "DJANGO_LOG_LEVEL": "error",
+        }
+        (home / "bench_app").mkdir()
+        (home / "manage.py").write_text(MANAGE)
+        (home / "bench_settings.py").write_text(SETTINGS)
+        (home / "bench_app" / "__init__.py").touch()
+        (home / "bench_app" / "tasks.py").write_text(TASKS)
+
+    def manage(self, *words: str) -> None:
+        subprocess.run([sys.executable, "manage.py", *words], cwd=self.home, env=self.environment, check=True)
+
+    def workers(self, processes: int, threads: int) -> subprocess.Popen[bytes]:
+        words = ["manage.py", "rundramatiq", "-p", str(processes), "-t", str(threads), "--log-level", "error"]
+        return subprocess.Popen(
+            [sys.executable, *words], cwd=self.home, env=self.environment, stdout=subprocess.DEVNULL
+        )
+
+    def python(self, code: str) -> str:
+        """What a script of the project prints."""
+        command = [sys.executable, "-c", "import django; django.setup()\n" + code]
+        done = subprocess.run(command, cwd=self.home, env=self.environment, check=True, capture_output=True, text=True)
+        return done.stdout

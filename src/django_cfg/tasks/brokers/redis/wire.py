@@ -191,4 +191,5 @@ def read_claim(broker: EngineBroker, message_id: str, fence: int, stored: bytes,
         enqueued_at_ms=enqueued_ms,
         waited_ms=waited_ms if waited_ms > 0 else 0,
         age_ms=max(0, now_ms - enqueued_ms),
+        body=body.decode(),
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -10,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
 import redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
@@ -63,6 +66,8 @@ class OwnServer:
 
 @contextmanager
 def own_server(directory: Path, *options: str) -> Iterator[OwnServer]:
+    if shutil.which("redis-server") is None and os.environ.get("CI") != "true":
+        pytest.skip("redis-server is not installed")
     server = OwnServer(directory, *options)
     server.start()
     try:

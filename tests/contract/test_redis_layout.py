@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -212,6 +213,27 @@ def test_a_cluster_serves_a_prefix_with_a_hash_tag(needs_redis: None, tmp_path: 
 def test_a_unix_socket_is_a_url(server: OwnServer) -> None:
     with served(f"unix://{server.socket}?db=3") as broker:
         everything_works(broker)
+
+
+def certified(directory: Path) -> tuple[str, ...]:
+    """Options of a server with a certificate of its own for localhost."""
+    key, certificate = str(directory / "key.pem"), str(directory / "certificate.pem")
+    subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
+    made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *subject]
+    subprocess.run([*made, "-keyout", key, "-out", certificate], check=True, capture_output=True)
+    files = ("--tls-cert-file", certificate, "--tls-key-file", key, "--tls-ca-cert-file", certificate)
+    return (*files, "--tls-auth-clients", "no")
+
+
+def test_tls_is_verified_and_then_serves_everything(needs_redis: None, tmp_path: Path) -> None:
+    port = free_port()
+    with own_server(tmp_path, "--tls-port", str(port), *certified(tmp_path)):
+        trusted = f"?ssl_ca_certs={tmp_path / 'certificate.pem'}"
+        for url in (f"rediss://localhost:{port}/0", f"rediss://127.0.0.1:{port}/0{trusted}"):
+            with unconnected(url) as untrusted, pytest.raises(BrokerUnreachable, match=r"(?i)certificate"):
+                untrusted.enqueue(message())
+        with served(f"rediss://localhost:{port}/0{trusted}") as broker:
+            everything_works(broker)
 
 
 def test_a_wrong_password_is_an_error_that_does_not_show_it(server: OwnServer, admin: redis.Redis) -> None:

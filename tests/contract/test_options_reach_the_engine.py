@@ -142,7 +142,7 @@ def test_max_payload_bytes() -> None:
 
 @pytest.mark.postgres
 @pytest.mark.django_db(transaction=True, databases=["default", "postgres"])
-def test_result_backend_may_be_another_database(needs_postgres: None) -> None:
+def test_result_backend_may_be_another_database() -> None:
     with configured(result_backend="database://postgres") as broker:
         actor = declare(lambda: "kept", actor_name="kept")
         with working(broker):

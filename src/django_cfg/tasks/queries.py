@@ -47,6 +47,11 @@ def dead_letters(limit: int = 20) -> list[DeadLetterInfo]:
     return broker().dead_letters(DeadFilter(everything=True), limit)
 
 
+def count_failed(only: DeadFilter) -> int:
+    """How many dead letters a filter means."""
+    return broker().count_dead(only)
+
+
 def task_summary() -> list[TaskSummary]:
     """One row a task and queue, from the records."""
     rows = (

@@ -309,6 +309,22 @@ class BrokerContract:
         assert broker.clear_dead(DeadFilter(queue=QUEUE)) == 1
         assert stats(broker).dead == 0
 
+    def test_dead_letters_are_chosen_by_error_and_age(self, broker: EngineBroker) -> None:
+        self._bury(broker)
+        chosen = {
+            DeadFilter(error="VALUEERROR"): 1,
+            DeadFilter(error="ba"): 1,
+            DeadFilter(error="KeyError"): 0,
+            DeadFilter(older_than_s=60): 0,
+            DeadFilter(newer_than_s=60): 1,
+            DeadFilter(newer_than_s=60, task="other"): 0,
+        }
+        for only, count in chosen.items():
+            assert (broker.count_dead(only), len(broker.dead_letters(only))) == (count, count), only
+        assert broker.clear_dead(DeadFilter(older_than_s=60)) == 0
+        assert broker.retry_dead(DeadFilter(error="bad"), spread_ms=200) == 1
+        assert Client(broker).claim_soon().message.actor_name == "work"
+
     def test_a_filter_that_names_nothing_is_refused(self, broker: EngineBroker) -> None:
         try:
             DeadFilter()

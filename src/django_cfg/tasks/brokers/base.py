@@ -116,8 +116,16 @@ class EngineBroker(Broker):
         """Dead letters, newest first."""
 
     @abstractmethod
-    def retry_dead(self, only: DeadFilter) -> int:
-        """Move dead letters back to their queues with a fresh attempt count; returns how many."""
+    def count_dead(self, only: DeadFilter) -> int:
+        """How many dead letters a filter means."""
+
+    @abstractmethod
+    def retry_dead(self, only: DeadFilter, *, spread_ms: int = 0) -> int:
+        """Move dead letters back to their queues with a fresh attempt count; returns how many.
+
+        Parameters:
+            spread_ms: start them at random moments within this time, so that they do not all come at once.
+        """
 
     @abstractmethod
     def clear_dead(self, only: DeadFilter) -> int:

@@ -165,12 +165,18 @@ class DeadLetterInfo:
     reason: str
     error: str
     attempts: int
+    age_s: float = 0.0
     message: Message[Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class DeadFilter:
     """Which dead letters an action means; everything that is given must match.
+
+    Attributes:
+        older_than_s, newer_than_s: seconds since it died, by the broker's clock.
+        error: part of the error or of the reason, in any case of letters.
+        everything: all of them; nothing else needs to be given.
 
     Raises:
         ValueError: nothing is given and `everything` is not set, so that nobody empties a broker by accident.
@@ -179,11 +185,15 @@ class DeadFilter:
     queue: str | None = None
     task: str | None = None
     message_ids: tuple[str, ...] = field(default=())
+    older_than_s: float | None = None
+    newer_than_s: float | None = None
+    error: str | None = None
     everything: bool = False
 
     def __post_init__(self) -> None:
-        if not (self.queue or self.task or self.message_ids or self.everything):
-            raise ValueError("name a queue, a task or message ids, or say everything=True")
+        ages = self.older_than_s is not None or self.newer_than_s is not None
+        if not (self.queue or self.task or self.message_ids or self.error or ages or self.everything):
+            raise ValueError("name a queue, a task, message ids, an age or an error, or say everything=True")
 
 
 class Waiter(Protocol):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import random
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -68,6 +69,7 @@ class _Dead:
     entry: _Entry
     reason: str
     error: str
+    died_at: float
 
 
 class StubBroker(EngineBroker):
@@ -262,7 +264,7 @@ class StubBroker(EngineBroker):
 
     def _bury(self, entry: _Entry, reason: str, error: str) -> None:
         self._live.pop(entry.message.message_id, None)
-        self._dead[entry.message.message_id] = _Dead(entry, reason, error)
+        self._dead[entry.message.message_id] = _Dead(entry, reason, error, self.clock())
 
     # -- results ---------------------------------------------------------------------------------------
 
@@ -312,15 +314,19 @@ class StubBroker(EngineBroker):
 
     def dead_letters(self, only: DeadFilter, limit: int = 100) -> list[DeadLetterInfo]:
         with self._changed:
-            return [_info(d) for d in reversed(self._matching(only))][:limit]
+            return [_info(d, self.clock()) for d in reversed(self._matching(only))][:limit]
 
-    def retry_dead(self, only: DeadFilter) -> int:
+    def count_dead(self, only: DeadFilter) -> int:
+        with self._changed:
+            return len(self._matching(only))
+
+    def retry_dead(self, only: DeadFilter, *, spread_ms: int = 0) -> int:
         with self._changed:
             dead = self._matching(only)
             for letter in dead:
                 again = fresh(letter.entry.message)
                 self._results.pop(again.message_id, None)
-                self._insert(FollowUp(again), codec.encode(again))
+                self._insert(FollowUp(again, random.randint(0, spread_ms)), codec.encode(again))
             self._changed.notify_all()
             return len(dead)
 
@@ -332,13 +338,7 @@ class StubBroker(EngineBroker):
             return len(dead)
 
     def _matching(self, only: DeadFilter) -> list[_Dead]:
-        return [
-            d
-            for message_id, d in self._dead.items()
-            if (only.queue is None or d.entry.message.queue_name == only.queue)
-            and (only.task is None or d.entry.message.actor_name == only.task)
-            and (not only.message_ids or message_id in only.message_ids)
-        ]
+        return [dead for dead in self._dead.values() if _is_meant(dead, only, self.clock() - dead.died_at)]
 
     def cancel(self, message_id: str) -> bool:
         with self._changed:
@@ -412,7 +412,19 @@ class _StubWaiter:
         """Nothing to give back."""
 
 
-def _info(dead: _Dead) -> DeadLetterInfo:
+def _is_meant(dead: _Dead, only: DeadFilter, age_s: float) -> bool:
+    message = dead.entry.message
+    return (
+        (only.queue is None or message.queue_name == only.queue)
+        and (only.task is None or message.actor_name == only.task)
+        and (not only.message_ids or message.message_id in only.message_ids)
+        and (only.older_than_s is None or age_s >= only.older_than_s)
+        and (only.newer_than_s is None or age_s <= only.newer_than_s)
+        and (only.error is None or only.error.lower() in f"{dead.reason}\n{dead.error}".lower())
+    )
+
+
+def _info(dead: _Dead, now: float) -> DeadLetterInfo:
     message = dead.entry.message
     return DeadLetterInfo(
         message_id=message.message_id,
@@ -421,5 +433,6 @@ def _info(dead: _Dead) -> DeadLetterInfo:
         reason=dead.reason,
         error=dead.error,
         attempts=len(message.options.get("errors", [])) or dead.entry.fence,
+        age_s=now - dead.died_at,
         message=message,
     )

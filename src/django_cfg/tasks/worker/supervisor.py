@@ -59,6 +59,7 @@ class Supervisor:
         self._kill_after_s = shutdown_timeout_ms / 1000 + GRACE_S
         self._stopping_since: float | None = None
         self._killed = False
+        self._is_announced = False
         self._leash_read, self._leash_write = os.pipe()
         self._wake, self._ring = os.pipe()
 
@@ -74,6 +75,7 @@ class Supervisor:
         while self._stopping_since is None or any(child.pid for child in self._children):
             self._start_missing()
             self._nap()
+            self._announce_stop()
             self._reap()
             self._kill_overdue()
         return int(self._killed)
@@ -140,6 +142,12 @@ class Supervisor:
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(code)
+
+    def _announce_stop(self) -> None:
+        """Here and not in the signal handler, which may have interrupted another log call."""
+        if self._stopping_since is not None and not self._is_announced:
+            self._is_announced = True
+            logger.info("Stopping: running tasks may end, the rest goes back. A second Ctrl-C stops at once.")
 
     def _nap(self) -> None:
         readable, _, _ = select.select([self._wake], [], [], LONGEST_NAP_S)

@@ -18,6 +18,7 @@ from django.db import (
     connections,
     transaction,
 )
+from django.db.models import QuerySet
 from dramatiq import Message
 from dramatiq.middleware import Middleware
 
@@ -48,7 +49,7 @@ from django_cfg.tasks.brokers.database.sweep import sweep
 from django_cfg.tasks.brokers.database.waiters import PollingWaiter, PostgresWaiter, SqliteWaiter
 from django_cfg.tasks.conf import TaskSettings
 from django_cfg.tasks.events import task_settled
-from django_cfg.tasks.models import QueueMessage
+from django_cfg.tasks.models import DeadLetter, QueueMessage
 from django_cfg.tasks.models.queue_message import MessageState
 
 
@@ -332,13 +333,19 @@ class DatabaseBroker(EngineBroker):
         return operate.peek(self.alias, queue, limit)
 
     def dead_letters(self, only: DeadFilter, limit: int = 100) -> list[DeadLetterInfo]:
-        return operate.dead_letters(self.alias, only, limit)
+        return operate.dead_letters(self.alias, only, limit, self._now_ms())
 
-    def retry_dead(self, only: DeadFilter) -> int:
-        return operate.retry_dead(self, self.results, self.alias, only)
+    def count_dead(self, only: DeadFilter) -> int:
+        return self._dead(only).count()
+
+    def retry_dead(self, only: DeadFilter, *, spread_ms: int = 0) -> int:
+        return operate.retry_dead(self, self.results, self._dead(only), spread_ms)
 
     def clear_dead(self, only: DeadFilter) -> int:
-        return operate.clear_dead(self.alias, only)
+        return operate.clear_dead(self._dead(only))
+
+    def _dead(self, only: DeadFilter) -> QuerySet[DeadLetter]:
+        return operate.matching(self.alias, only, self._now_ms())
 
     def cancel(self, message_id: str) -> bool:
         mine = QueueMessage.objects.using(self.alias).select_for_update().filter(message_id=message_id)
@@ -363,7 +370,7 @@ class DatabaseBroker(EngineBroker):
 
     def flush_all(self) -> None:
         QueueMessage.objects.using(self.alias).all().delete()
-        operate.clear_dead(self.alias, DeadFilter(everything=True))
+        self.clear_dead(DeadFilter(everything=True))
         self.results.clear()
 
     def close(self) -> None:

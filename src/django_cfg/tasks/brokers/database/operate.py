@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import random
 from collections import defaultdict
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from django.db import transaction
-from django.db.models import Count, Min, QuerySet
+from django.db.models import Count, Min, Q, QuerySet
 from dramatiq import Message
 
 from django_cfg.tasks.brokers import codec
@@ -16,6 +17,7 @@ from django_cfg.tasks.brokers.contract import DeadFilter, DeadLetterInfo, Follow
 from django_cfg.tasks.brokers.database.results import DatabaseResults
 from django_cfg.tasks.models import DeadLetter, PausedQueue, QueueMessage
 from django_cfg.tasks.models.queue_message import MessageState
+from django_cfg.units import s_to_ms
 
 if TYPE_CHECKING:
     from django_cfg.tasks.brokers.base import EngineBroker
@@ -60,7 +62,7 @@ def peek(alias: str, queue: str, limit: int) -> list[Message[Any]]:
     return [codec.decode(m.body) for m in waiting.order_by("priority", "id")[:limit]]
 
 
-def matching(alias: str, only: DeadFilter) -> QuerySet[DeadLetter]:
+def matching(alias: str, only: DeadFilter, now_ms: int) -> QuerySet[DeadLetter]:
     found = DeadLetter.objects.using(alias).all()
     if only.queue is not None:
         found = found.filter(queue=only.queue)
@@ -68,14 +70,20 @@ def matching(alias: str, only: DeadFilter) -> QuerySet[DeadLetter]:
         found = found.filter(task=only.task)
     if only.message_ids:
         found = found.filter(message_id__in=only.message_ids)
+    if only.older_than_s is not None:
+        found = found.filter(died_at__lte=now_ms - s_to_ms(only.older_than_s))
+    if only.newer_than_s is not None:
+        found = found.filter(died_at__gte=now_ms - s_to_ms(only.newer_than_s))
+    if only.error is not None:
+        found = found.filter(Q(error__icontains=only.error) | Q(reason__icontains=only.error))
     return found
 
 
-def dead_letters(alias: str, only: DeadFilter, limit: int) -> list[DeadLetterInfo]:
-    return [_info(letter) for letter in matching(alias, only).order_by("-id")[:limit]]
+def dead_letters(alias: str, only: DeadFilter, limit: int, now_ms: int) -> list[DeadLetterInfo]:
+    return [_info(letter, now_ms) for letter in matching(alias, only, now_ms).order_by("-id")[:limit]]
 
 
-def _info(letter: DeadLetter) -> DeadLetterInfo:
+def _info(letter: DeadLetter, now_ms: int) -> DeadLetterInfo:
     try:
         message = codec.decode(letter.body)
     except ValueError:
@@ -88,33 +96,36 @@ def _info(letter: DeadLetter) -> DeadLetterInfo:
         reason=letter.reason,
         error=letter.error,
         attempts=max(len(errors), letter.deliveries),
+        age_s=max(0, now_ms - letter.died_at) / 1000,
         message=message,
     )
 
 
-def retry_dead(broker: EngineBroker, results: DatabaseResults, alias: str, only: DeadFilter) -> int:
+def retry_dead(broker: EngineBroker, results: DatabaseResults, found: QuerySet[DeadLetter], spread_ms: int) -> int:
     """Move dead letters back in chunks; each chunk is one transaction, so nothing is in two places."""
     moved, last_id = 0, 0
     while True:
-        with transaction.atomic(using=alias):
-            chunk = list(matching(alias, only).filter(id__gt=last_id).order_by("id")[:CHUNK])
+        with transaction.atomic(using=found.db):
+            chunk = list(found.filter(id__gt=last_id).order_by("id")[:CHUNK])
             if not chunk:
                 return moved
             last_id = chunk[-1].id
-            moved += _revive(broker, results, chunk)
+            moved += _revive(broker, results, chunk, spread_ms)
 
 
-def _revive(broker: EngineBroker, results: DatabaseResults, letters: list[DeadLetter]) -> int:
-    again = [FollowUp(fresh(info.message)) for info in map(_info, letters) if info.message is not None]
+def _revive(broker: EngineBroker, results: DatabaseResults, letters: list[DeadLetter], spread_ms: int) -> int:
+    messages = [info.message for info in (_info(letter, 0) for letter in letters) if info.message is not None]
+    again = [FollowUp(fresh(message), random.randint(0, spread_ms)) for message in messages]
     results.forget([item.message.message_id for item in again])  # or the old failure would answer for the new life
     broker.store(again)
     return len(again)
 
 
-def clear_dead(alias: str, only: DeadFilter) -> int:
-    cleared = 0
-    while ids := list(matching(alias, only).order_by("id").values_list("id", flat=True)[:CHUNK]):
-        cleared += DeadLetter.objects.using(alias).filter(id__in=ids).delete()[0]
+def clear_dead(found: QuerySet[DeadLetter]) -> int:
+    """Delete in chunks by id, so that no lock is long; what dies meanwhile stays."""
+    cleared, last = 0, found.order_by("-id").values_list("id", flat=True).first()
+    while last is not None and (ids := list(found.filter(id__lte=last).values_list("id", flat=True)[:CHUNK])):
+        cleared += DeadLetter.objects.using(found.db).filter(id__in=ids).delete()[0]
     return cleared
 
 

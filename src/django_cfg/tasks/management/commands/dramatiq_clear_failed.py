@@ -1,0 +1,45 @@
+"""`python manage.py dramatiq_clear_failed`: delete dead letters."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from django_cfg.tasks import actions, queries
+from django_cfg.tasks.management.console import USAGE, add_choice, chosen, reachable
+
+
+class Command(BaseCommand):
+    help = "Delete dead letters (failed tasks), all or a choice. Counts first, and asks on a terminal."
+    requires_system_checks = ()
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        add_choice(parser)
+        parser.add_argument("--yes", "--no-input", action="store_true", help="do not ask")
+
+    def handle(self, **options: Any) -> None:
+        only = chosen(options)
+        with reachable():
+            count = queries.count_failed(only)
+            if count and not options["dry_run"]:
+                self._ask(count, options["yes"])
+            cleared = actions.clear_failed(only) if count and not options["dry_run"] else 0
+        self.stdout.write(report(count, cleared, options))
+
+    def _ask(self, count: int, is_sure: bool) -> None:
+        if is_sure:
+            return
+        if not sys.stdin.isatty():
+            text = f"{count} dead letters would be deleted. Say --yes to delete them."
+            raise CommandError(text, returncode=USAGE)
+        if input(f"Delete {count} dead letters? They cannot be retried afterwards. [y/N] ").lower() not in ("y", "yes"):
+            raise CommandError("Nothing was deleted.", returncode=1)
+
+
+def report(count: int, cleared: int, options: dict[str, Any]) -> str:
+    if options["json"]:
+        return json.dumps({"schema": 1, "matched": count, "cleared": cleared, "dry_run": options["dry_run"]})
+    return f"{count} dead letters match." if options["dry_run"] else f"Deleted {cleared} dead letters."

@@ -1,0 +1,35 @@
+"""`python manage.py dramatiq_retry_failed`: give dead letters a fresh life."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandParser
+
+from django_cfg.tasks import actions, queries
+from django_cfg.tasks.management.console import add_choice, chosen, duration, reachable
+
+
+class Command(BaseCommand):
+    help = "Retry dead letters (failed tasks), all or a choice, each with a fresh count of attempts."
+    requires_system_checks = ()
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        add_choice(parser)
+        parser.add_argument(
+            "--spread", type=duration, default=0.0, metavar="TIME", help="start them at random moments within: 30s, 10m"
+        )
+
+    def handle(self, **options: Any) -> None:
+        only = chosen(options)
+        with reachable():
+            count = queries.count_failed(only)
+            retried = 0 if options["dry_run"] else actions.retry_failed(only, spread_s=options["spread"])
+        self.stdout.write(report(count, retried, options))
+
+
+def report(count: int, retried: int, options: dict[str, Any]) -> str:
+    if options["json"]:
+        return json.dumps({"schema": 1, "matched": count, "retried": retried, "dry_run": options["dry_run"]})
+    return f"{count} dead letters match." if options["dry_run"] else f"Retried {retried} dead letters."

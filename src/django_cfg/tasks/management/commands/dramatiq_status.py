@@ -1,0 +1,78 @@
+"""`python manage.py dramatiq_status`: what waits and runs, by queue."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from django_cfg.tasks import conf, queries
+from django_cfg.tasks.brokers.contract import QueueStats
+from django_cfg.tasks.management.console import USAGE, duration, reachable
+from django_cfg.tasks.worker.discover import discover
+from django_cfg.tasks.worker.queue_names import split
+from django_cfg.units import humane, s_to_ms
+
+
+class Command(BaseCommand):
+    help = "Show how many tasks wait and run in each queue. Exit codes: 0, 2 (unknown queue), 3 (no answer)."
+    requires_system_checks = ()
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--queue", "--queues", nargs="+", action="extend", default=[], help="only these queues")
+        parser.add_argument("--verbose", action="store_true", help="also scheduled, retrying, dead, oldest waiting")
+        parser.add_argument("--json", action="store_true", help="one JSON document (one a look with --watch)")
+        parser.add_argument(
+            "--watch", nargs="?", const=2.0, type=duration, metavar="S", help="look again every S seconds (2)"
+        )
+
+    def handle(self, **options: Any) -> None:
+        discover(conf.read())
+        try:
+            self._look(options)
+        except KeyboardInterrupt:
+            return  # how a watch ends
+
+    def _look(self, options: dict[str, Any]) -> None:
+        while True:
+            with reachable():
+                found = choose(queries.queue_stats(), split(options["queue"]))
+            self.stdout.write(as_json(found) if options["json"] else as_text(found, options["verbose"]))
+            if options["watch"] is None:
+                return
+            self.stdout.flush()
+            time.sleep(options["watch"])
+            if not options["json"]:
+                self.stdout.write("")
+
+
+def choose(found: list[QueueStats], names: list[str]) -> list[QueueStats]:
+    """The asked queues in the asked order; all of them if none was asked for."""
+    known = {stats.queue: stats for stats in found}
+    for name in names:
+        if name not in known:
+            text = f"no queue is named {name!r}; known: {', '.join(known) or 'none'}"
+            raise CommandError(text, returncode=USAGE)
+    return [known[name] for name in names] if names else found
+
+
+def as_text(found: list[QueueStats], is_verbose: bool) -> str:
+    lines = [line(stats) + (more(stats) if is_verbose else "") for stats in found]
+    return "\n".join(lines) or "No queues: no task is declared, and nothing waits."
+
+
+def line(stats: QueueStats) -> str:
+    return f"Queue: {stats.queue} ({stats.pending} pending, {stats.running} processing)"
+
+
+def more(stats: QueueStats) -> str:
+    age = stats.oldest_pending_age_s
+    oldest = "-" if age is None else humane(s_to_ms(age))
+    return f" {stats.scheduled} scheduled, {stats.retrying} retrying, {stats.dead} dead, oldest waiting {oldest}"
+
+
+def as_json(found: list[QueueStats]) -> str:
+    return json.dumps({"schema": 1, "queues": [asdict(stats) for stats in found]})

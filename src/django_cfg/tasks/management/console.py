@@ -1,0 +1,60 @@
+"""What the operator commands share: durations, the choice of dead letters, exit codes."""
+
+from __future__ import annotations
+
+import re
+from argparse import ArgumentTypeError
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from django.core.management.base import CommandError, CommandParser
+from django.db import DatabaseError, InterfaceError
+
+from django_cfg.errors import BrokerError
+from django_cfg.tasks.brokers.contract import DeadFilter
+
+USAGE, UNREACHABLE = 2, 3
+SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+
+
+def duration(text: str) -> float:
+    """Seconds from `90`, `90s`, `15m`, `2h` or `7d`."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", text.strip())
+    if found is None:
+        raise ArgumentTypeError(f"expected a duration like 90s, 15m, 2h or 7d, got {text!r}")
+    return float(found[1]) * SECONDS[found[2] or "s"]
+
+
+def add_choice(parser: CommandParser) -> None:
+    """The options that choose dead letters."""
+    parser.add_argument("--queue", help="only of this queue")
+    parser.add_argument("--task", help="only of this task")
+    parser.add_argument("--id", action="append", default=[], metavar="ID", help="only this message; may be repeated")
+    parser.add_argument("--error", help="only those whose error or reason contains this text")
+    parser.add_argument("--older-than", type=duration, metavar="AGE", help="only those that died longer ago: 2h, 7d")
+    parser.add_argument("--since", type=duration, metavar="AGE", help="only those that died within: 90s, 2h, 7d")
+    parser.add_argument("--dry-run", action="store_true", help="only count")
+    parser.add_argument("--json", action="store_true", help="one JSON document")
+
+
+def chosen(options: dict[str, Any]) -> DeadFilter:
+    """The filter that the options mean; none given means all."""
+    return DeadFilter(
+        queue=options["queue"],
+        task=options["task"],
+        message_ids=tuple(options["id"]),
+        error=options["error"],
+        older_than_s=options["older_than"],
+        newer_than_s=options["since"],
+        everything=True,
+    )
+
+
+@contextmanager
+def reachable() -> Iterator[None]:
+    """A broker that does not answer is one line and exit code 3, no traceback."""
+    try:
+        yield
+    except (BrokerError, DatabaseError, InterfaceError) as error:
+        raise CommandError(f"the broker does not answer: {error}", returncode=UNREACHABLE) from error

@@ -1,0 +1,123 @@
+"""The operator's commands on every broker: they parse, call and print."""
+
+from __future__ import annotations
+
+import io
+import json
+from typing import Any
+
+import dramatiq
+import pytest
+from django.core.management import CommandError, call_command
+
+from django_cfg.errors import BrokerUnreachable
+from django_cfg.tasks.brokers.base import EngineBroker
+from django_cfg.tasks.brokers.contract import DeadFilter
+from django_cfg.testing.contracts import Client, dead, message
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(params=["stub_broker", "sqlite_broker"])
+def broker(request: pytest.FixtureRequest) -> EngineBroker:
+    found: EngineBroker = request.getfixturevalue(request.param)
+    found.declare_queue("critical")
+    return found
+
+
+def run(name: str, *words: str) -> str:
+    out = io.StringIO()
+    call_command(name, *words, stdout=out)
+    return out.getvalue().strip()
+
+
+def refusal(name: str, *words: str) -> CommandError:
+    with pytest.raises(CommandError) as caught:
+        run(name, *words)
+    return caught.value
+
+
+def bury(broker: EngineBroker, *tasks: str) -> None:
+    for task in tasks:
+        broker.enqueue(message(task))
+    client = Client(broker)
+    client.exchange(*[dead(claim) for claim in client.claim(count=100)], count=0)
+
+
+def test_status_says_what_waits_and_runs_in_each_queue(broker: EngineBroker) -> None:
+    broker.enqueue_many([message("work", queue="critical") for _ in range(5)])
+    Client(broker).claim(count=2, queues=("critical",))
+    assert run("dramatiq_status", "--queue", "critical") == "Queue: critical (3 pending, 2 processing)"
+
+
+def test_status_tells_more_when_asked(broker: EngineBroker) -> None:
+    broker.enqueue(message("work", queue="critical"), delay=60_000)
+    line = run("dramatiq_status", "--queue", "critical", "--verbose")
+    assert line.endswith("1 scheduled, 0 retrying, 0 dead, oldest waiting -")
+
+
+def test_status_as_json_has_stable_keys(broker: EngineBroker) -> None:
+    (queue,) = json.loads(run("dramatiq_status", "--queue", "critical", "--json"))["queues"]
+    keys = {"queue", "pending", "scheduled", "running", "retrying", "dead", "oldest_pending_age_s"}
+    assert set(queue) == keys
+
+
+def test_status_of_an_unknown_queue_is_a_usage_error_that_names_the_known_ones(broker: EngineBroker) -> None:
+    error = refusal("dramatiq_status", "--queue", "critcal")
+    assert error.returncode == 2
+    assert "no queue is named 'critcal'; known: " in str(error)
+    assert "critical" in str(error)
+
+
+def test_clearing_without_a_terminal_counts_and_refuses(broker: EngineBroker, monkeypatch: Any) -> None:
+    bury(broker, "one", "two")
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    error = refusal("dramatiq_clear_failed")
+    assert (error.returncode, str(error)) == (2, "2 dead letters would be deleted. Say --yes to delete them.")
+    assert broker.count_dead(DeadFilter(everything=True)) == 2
+
+
+@pytest.mark.parametrize(("answer", "left"), [("y", 0), ("", 2), ("no", 2)])
+def test_clearing_on_a_terminal_asks_first(broker: EngineBroker, monkeypatch: Any, answer: str, left: int) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    bury(broker, "one", "two")
+    monkeypatch.setattr("sys.stdin", Terminal(answer + "\n"))
+    if left:
+        assert str(refusal("dramatiq_clear_failed")) == "Nothing was deleted."
+    else:
+        assert run("dramatiq_clear_failed").endswith("Deleted 2 dead letters.")
+    assert broker.count_dead(DeadFilter(everything=True)) == left
+
+
+def test_clearing_takes_only_the_choice(broker: EngineBroker) -> None:
+    bury(broker, "one", "two")
+    assert run("dramatiq_clear_failed", "--task", "one", "--dry-run") == "1 dead letters match."
+    assert run("dramatiq_clear_failed", "--older-than", "1h", "--yes") == "Deleted 0 dead letters."
+    assert run("dramatiq_clear_failed", "--task", "one", "--yes") == "Deleted 1 dead letters."
+    assert [letter.task for letter in broker.dead_letters(DeadFilter(everything=True))] == ["two"]
+
+
+def test_retrying_gives_the_choice_a_fresh_life(broker: EngineBroker) -> None:
+    bury(broker, "one", "two")
+    found = json.loads(run("dramatiq_retry_failed", "--error", "valueerror", "--task", "two", "--json"))
+    assert found == {"schema": 1, "matched": 1, "retried": 1, "dry_run": False}
+    (claim,) = Client(broker).claim()
+    assert claim.message.actor_name == "two"
+
+
+def test_a_wrong_duration_says_what_was_expected(broker: EngineBroker) -> None:
+    assert "expected a duration like 90s, 15m, 2h or 7d, got '2 weeks'" in str(
+        refusal("dramatiq_clear_failed", "--older-than", "2 weeks")
+    )
+
+
+def test_a_broker_that_does_not_answer_is_one_line_and_exit_code_3(broker: EngineBroker, monkeypatch: Any) -> None:
+    def away() -> Any:
+        raise BrokerUnreachable("connection refused")
+
+    monkeypatch.setattr(dramatiq.get_broker(), "queue_stats", away)
+    error = refusal("dramatiq_status")
+    assert (error.returncode, str(error)) == (3, "the broker does not answer: connection refused")

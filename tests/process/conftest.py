@@ -1,0 +1,288 @@
+"""Generated projects with real workers. Tasks write a ledger that neither the broker nor a database knows of."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from django_cfg.testing.waiting import eventually
+
+#: How much work the load tests do; 1 fits a laptop, a nightly run may take 20.
+SCALE = int(os.environ.get("PROCESS_TEST_SCALE", "1"))
+
+MANAGE = """
+import os, sys
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "settings")
+from django.core.management import execute_from_command_line
+execute_from_command_line(sys.argv)
+"""
+
+SETTINGS = """
+from pathlib import Path
+HERE = Path(__file__).parent
+SECRET_KEY = "only for tests"
+USE_TZ = True
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+INSTALLED_APPS = ["django_cfg.apps.tasks", "work"]
+DATABASES = {{"default": {database!r}}}
+DRAMATIQ_BROKER = {{"OPTIONS": {{"url": "database://default"}}}}
+DJANGO_CFG_TASKS = {options!r}
+"""
+
+TASKS = '''
+import ctypes, os, time
+from pathlib import Path
+
+import dramatiq
+from dramatiq.middleware import CurrentMessage
+
+HERE = Path(__file__).parent.parent
+
+
+def note(word):
+    """One whole line at once: O_APPEND keeps the lines of many processes apart."""
+    message = CurrentMessage.get_current_message()
+    line = f"{word} {message.message_id} {message.actor_name} {os.getpid()} {time.time():.3f}\\n"
+    fd = os.open(HERE / "ledger", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    os.write(fd, line.encode())
+    os.close(fd)
+
+
+@dramatiq.actor
+def quick(secret=None):
+    note("start")
+    note("end")
+
+
+@dramatiq.actor
+def short(ms):
+    note("start")
+    time.sleep(ms / 1000)
+    note("end")
+
+
+@dramatiq.actor
+def gated(name):
+    """Runs until its gate is opened."""
+    note("start")
+    while not (HERE / name).exists():
+        time.sleep(0.01)
+    note("end")
+
+
+@dramatiq.actor
+def killer():
+    note("start")
+    os.kill(os.getpid(), 9)
+
+
+@dramatiq.actor(max_retries=2, min_backoff=700, max_backoff=700)
+def failing(secret):
+    note("start")
+    raise ValueError("on purpose")
+
+
+@dramatiq.actor(queue_name="mail")
+def mail():
+    note("start")
+    note("end")
+
+
+@dramatiq.actor(queue_name="exports")
+def export():
+    note("start")
+    note("end")
+'''
+
+SQLITE_OPTIONS = {
+    "transaction_mode": "IMMEDIATE",
+    "timeout": 20,
+    "init_command": "PRAGMA journal_mode=WAL;PRAGMA synchronous=NORMAL;",
+}
+
+
+class Line:
+    """One line of the ledger."""
+
+    def __init__(self, text: str) -> None:
+        self.word, self.id, self.task, pid, at = text.split()
+        self.pid, self.at = int(pid), float(at)
+
+
+class Workers:
+    """One `rundramatiq` and the processes below it."""
+
+    def __init__(self, project: Project, process: subprocess.Popen[bytes], log: Path) -> None:
+        self.project, self.process, self._log = project, process, log
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    @property
+    def log(self) -> str:
+        return self._log.read_text(errors="replace")
+
+    def children(self) -> list[int]:
+        return children_of(self.pid)
+
+    def signal(self, number: int) -> None:
+        self.process.send_signal(number)
+
+    def wait(self, within_s: float = 15) -> int:
+        return self.process.wait(within_s)
+
+    def stop(self) -> int:
+        self.signal(signal.SIGTERM)
+        return self.wait()
+
+
+class Project:
+    """A Django project in a directory of its own."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._started: list[Workers] = []
+
+    def write(self, database: dict[str, Any] | None = None, **options: Any) -> Project:
+        sqlite = {"ENGINE": "django.db.backends.sqlite3", "NAME": str(self.path / "db"), "OPTIONS": SQLITE_OPTIONS}
+        given = {"processes": 2, "threads": 2, "min_backoff": 100, "shutdown_timeout_ms": 10_000, **options}
+        (self.path / "work").mkdir()
+        (self.path / "work" / "__init__.py").touch()
+        (self.path / "work" / "tasks.py").write_text(TASKS)
+        (self.path / "manage.py").write_text(MANAGE)
+        (self.path / "settings.py").write_text(SETTINGS.format(database=database or sqlite, options=given))
+        self.manage("migrate", "-v0")
+        return self
+
+    def _env(self, **more: str) -> dict[str, str]:
+        clean = {name: value for name, value in os.environ.items() if not name.startswith("DJANGO_")}
+        return {**clean, "PYTHONUNBUFFERED": "1", **more}
+
+    def manage(self, *words: str, check: bool = True, **env: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "manage.py", *words],
+            cwd=self.path,
+            env=self._env(**env),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=check,
+        )
+
+    def run(self, code: str) -> list[str]:
+        """Run Python inside the project; returns what it printed."""
+        setup = "import os, django; os.environ['DJANGO_SETTINGS_MODULE'] = 'settings'; django.setup()\n"
+        done = subprocess.run(
+            [sys.executable, "-c", f"{setup}import dramatiq\nfrom work.tasks import *\n{code}"],
+            cwd=self.path,
+            env=self._env(),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout.split()
+
+    def send(self, *calls: str) -> list[str]:
+        """Ids of the messages that calls like `quick.send()` return."""
+        return self.run("".join(f"print({call}.message_id)\n" for call in calls))
+
+    def counts(self) -> Counter[str]:
+        """Over all queues: pending, running, dead ...; only what is there."""
+        code = (
+            "from django_cfg.tasks import queries\nfrom dataclasses import asdict\n"
+            "for s in queries.queue_stats():\n"
+            "    for k, v in asdict(s).items():\n"
+            "        if isinstance(v, int): print(f'{k}={v}')"
+        )
+        total: Counter[str] = Counter()
+        for word in self.run(code):
+            name, _, number = word.partition("=")
+            total[name] += int(number)
+        return +total
+
+    def ledger(self) -> list[Line]:
+        try:
+            return [Line(text) for text in (self.path / "ledger").read_text().splitlines()]
+        except FileNotFoundError:
+            return []
+
+    def ids(self, word: str) -> Counter[str]:
+        """How often each message started or ended."""
+        return Counter(line.id for line in self.ledger() if line.word == word)
+
+    def pids(self, word: str) -> list[int]:
+        return [line.pid for line in self.ledger() if line.word == word]
+
+    def open_gate(self, name: str = "gate") -> None:
+        (self.path / name).touch()
+
+    def start(self, *words: str, until: Callable[[Workers], object] | None = None, **env: str) -> Workers:
+        """Start `rundramatiq` in a process group of its own and wait until its workers are there."""
+        log = self.path / f"log{len(self._started)}"
+        with log.open("wb") as file:
+            process = subprocess.Popen(
+                [sys.executable, "manage.py", "rundramatiq", *words],
+                cwd=self.path,
+                env=self._env(**env),
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        workers = Workers(self, process, log)
+        self._started.append(workers)
+        eventually(lambda: (until or Workers.children)(workers), within_s=15)
+        return workers
+
+    def finish(self) -> None:
+        """Kill what is left; its pids are those of the session that we made."""
+        for workers in self._started:
+            left = session_of(workers.pid)
+            for pid in left:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            workers.process.wait(10)
+
+
+def _stat(pid: int) -> list[str]:
+    """Fields of a process after its name: state, parent, group, session ..."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return []
+
+
+def _living(wanted: Callable[[list[str]], bool]) -> list[int]:
+    pids = [int(p.name) for p in Path("/proc").glob("[0-9]*")]
+    return sorted(pid for pid in pids if (found := _stat(pid)) and found[0] not in "ZX" and wanted(found))
+
+
+def children_of(pid: int) -> list[int]:
+    return _living(lambda fields: fields[1] == str(pid))
+
+
+def session_of(pid: int) -> list[int]:
+    """Everything that was started below a process with a session of its own."""
+    return _living(lambda fields: fields[3] == str(pid))
+
+
+def is_running(pid: int) -> bool:
+    return bool(fields := _stat(pid)) and fields[0] not in "ZX"
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Iterator[Project]:
+    made = Project(tmp_path)
+    yield made
+    made.finish()

@@ -1,0 +1,111 @@
+"""Processes die at bad moments; no accepted task is lost, and none runs more often than it must."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from django_cfg.testing.waiting import eventually
+from tests.process.conftest import SCALE, Project, is_running, session_of
+
+pytestmark = pytest.mark.process
+
+
+def test_pgrep_shows_the_supervisor_and_each_of_its_workers(project: Project) -> None:
+    workers = project.write(processes=3).start(until=lambda w: len(w.children()) == 3)
+    shown = [
+        pid
+        for pid in session_of(workers.pid)
+        if b"rundramatiq" in Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ")
+    ]
+    assert shown == sorted([workers.pid, *workers.children()])
+
+
+def test_a_task_whose_worker_is_killed_runs_once_more_and_only_that_worker_is_replaced(project: Project) -> None:
+    project.write()
+    [task] = project.send("gated.send('gate')")
+    workers = project.start(until=lambda w: project.pids("start") and len(w.children()) == 2)
+    [victim] = project.pids("start")
+    [survivor] = set(workers.children()) - {victim}
+    os.kill(victim, signal.SIGKILL)
+    project.open_gate()
+    eventually(lambda: project.ids("end") == {task: 1}, within_s=15)
+    replaced = eventually(lambda: len(c := workers.children()) == 2 and c)
+    assert survivor in replaced
+    assert victim not in replaced
+    assert is_running(workers.pid)
+    assert workers.stop() == 0
+    assert project.ids("start") == {task: 2}
+
+
+def test_a_task_that_kills_its_process_is_a_dead_letter_at_max_deliveries_and_the_innocent_complete(
+    project: Project,
+) -> None:
+    project.write(max_deliveries=3)
+    innocent = 20 * SCALE
+    ids = project.run(f"print(killer.send().message_id)\nfor _ in range({innocent}): print(short.send(20).message_id)")
+    project.start()
+    eventually(lambda: set(ids[1:]) <= set(project.ids("end")), within_s=30)
+    eventually(lambda: project.ids("start")[ids[0]] == 3, within_s=30)
+    eventually(lambda: project.counts()["dead"] == 1, within_s=15)
+    assert project.ids("start")[ids[0]] == 3
+    assert max(project.ids("end").values()) <= 2
+
+
+def test_the_workers_of_a_killed_supervisor_end_within_five_seconds(project: Project) -> None:
+    project.write()
+    [task] = project.send("gated.send('gate')")
+    workers = project.start(until=lambda w: project.ids("start") and len(w.children()) == 2)
+    orphans = workers.children()
+    workers.signal(signal.SIGKILL)
+    workers.wait()
+    eventually(lambda: not any(is_running(pid) for pid in orphans), within_s=5.5)
+    project.open_gate()
+    project.start()
+    eventually(lambda: project.ids("end") == {task: 1})
+    assert project.ids("start") == {task: 2}
+
+
+def test_two_supervisors_share_the_work_and_each_task_runs_once(project: Project) -> None:
+    project.write()
+    first, second = project.start(), project.start()
+    ids = project.run(f"for _ in range({150 * SCALE}): print(short.send(5).message_id)")
+    eventually(lambda: len(project.ids("end")) >= len(ids), within_s=30 * SCALE)
+    teams = [set(session_of(w.pid)) for w in (first, second)]
+    assert all(team & set(project.pids("end")) for team in teams)
+    assert first.stop() == second.stop() == 0
+    assert set(project.ids("start")) == set(ids)  # nothing lost, no phantom
+    assert set(project.ids("start").values()) == {1}  # nothing extra
+    assert project.ids("start") == project.ids("end")
+
+
+def test_kills_at_any_moment_lose_nothing_and_repeat_at_most_what_ran(project: Project) -> None:
+    project.write(processes=2, threads=2, max_deliveries=50)
+    kills = 4 * SCALE
+    ids = project.run(f"for _ in range({200 * SCALE}): print(short.send(10).message_id)")
+    workers = project.start(until=lambda w: len(w.children()) == 2)
+    for number in range(1, kills + 1):
+        goal = number * len(ids) // (kills + 1)
+        eventually(lambda goal=goal: len(project.ids("end")) >= goal, within_s=30)
+        os.kill(eventually(workers.children)[number % 2 - 1], signal.SIGKILL)
+    eventually(lambda: set(project.ids("end")) == set(ids), within_s=40)
+    assert workers.stop() == 0
+    assert set(project.ids("start")) == set(ids)
+    extra = sum(project.ids("start").values()) - len(ids)
+    assert extra <= kills * (2 + 64)
+
+
+@pytest.mark.parametrize("ends_before_handlers", [True, False])
+def test_a_stop_signal_right_after_the_start_is_not_lost(project: Project, ends_before_handlers: bool) -> None:
+    project.write(processes=8)
+    for _ in range(2 * SCALE):
+        workers = project.start(until=lambda w: w.children())
+        if ends_before_handlers:
+            os.killpg(workers.pid, signal.SIGTERM)
+        else:
+            workers.signal(signal.SIGTERM)
+        assert workers.wait(8) == 0, workers.log
+        assert session_of(workers.pid) == []

@@ -48,7 +48,7 @@ EVERYTHING = DeadFilter(everything=True)
 
 
 @pytest.fixture
-def server(needs_redis: None, tmp_path: Path) -> Iterator[OwnServer]:
+def server(tmp_path: Path) -> Iterator[OwnServer]:
     with own_server(tmp_path) as started:
         yield started
 
@@ -200,7 +200,7 @@ def test_a_user_limited_to_the_prefix_can_do_everything(server: OwnServer, admin
         assert [w for w in broker.server_warnings() if "not permitted to check the settings" in w]
 
 
-def test_a_cluster_serves_a_prefix_with_a_hash_tag(needs_redis: None, tmp_path: Path) -> None:
+def test_a_cluster_serves_a_prefix_with_a_hash_tag(tmp_path: Path) -> None:
     options = ("--cluster-enabled", "yes", "--cluster-port", str(free_port()))
     with own_server(tmp_path, *options) as server:
         with server.admin() as admin:
@@ -225,7 +225,7 @@ def certified(directory: Path) -> tuple[str, ...]:
     return (*files, "--tls-auth-clients", "no")
 
 
-def test_tls_is_verified_and_then_serves_everything(needs_redis: None, tmp_path: Path) -> None:
+def test_tls_is_verified_and_then_serves_everything(tmp_path: Path) -> None:
     port = free_port()
     with own_server(tmp_path, "--tls-port", str(port), *certified(tmp_path)):
         trusted = f"?ssl_ca_certs={tmp_path / 'certificate.pem'}"
@@ -384,7 +384,7 @@ def test_a_full_server_refuses_producers_and_lets_workers_finish(broker: EngineB
     assert len(client.claim()) == 1
 
 
-def test_retries_survive_a_killed_server_that_writes_every_command(needs_redis: None, tmp_path: Path) -> None:
+def test_retries_survive_a_killed_server_that_writes_every_command(tmp_path: Path) -> None:
     with own_server(tmp_path, *ALWAYS) as server, served(server.url) as broker:
         runs: list[int] = []
 
@@ -405,7 +405,7 @@ def test_retries_survive_a_killed_server_that_writes_every_command(needs_redis: 
         assert sorted(runs) == sorted(list(range(40)) * 3)
 
 
-def test_a_waiting_worker_survives_a_restart_of_the_server(needs_redis: None, tmp_path: Path) -> None:
+def test_a_waiting_worker_survives_a_restart_of_the_server(tmp_path: Path) -> None:
     with own_server(tmp_path, *ALWAYS) as server, served(server.url) as broker:
         echo = declare(lambda n: n, actor_name="echo")
         with working(broker):

@@ -170,8 +170,11 @@ class RedisBroker(EngineBroker):
     def dead_letters(self, only: DeadFilter, limit: int = 100) -> list[DeadLetterInfo]:
         return dead.dead_letters(self.server, only, limit)
 
-    def retry_dead(self, only: DeadFilter) -> int:
-        return dead.retry_dead(self.server, self, only)
+    def count_dead(self, only: DeadFilter) -> int:
+        return dead.count_dead(self.server, only)
+
+    def retry_dead(self, only: DeadFilter, *, spread_ms: int = 0) -> int:
+        return dead.retry_dead(self.server, self, only, spread_ms)
 
     def clear_dead(self, only: DeadFilter) -> int:
         return dead.clear_dead(self.server, only)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import random
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import islice
@@ -34,21 +35,52 @@ class Letter(NamedTuple):
     message: Message[Any] | None
 
 
+class Meant(NamedTuple):
+    """A filter, and the server's time that its ages count from."""
+
+    only: DeadFilter
+    now_ms: int
+
+    def has(self, letter: Letter) -> bool:
+        only, age_s = self.only, (self.now_ms - letter.died_at_ms) / 1000
+        return (
+            (only.task is None or letter.head.task == only.task)
+            and (not only.message_ids or letter.message_id in only.message_ids)
+            and (only.older_than_s is None or age_s >= only.older_than_s)
+            and (only.newer_than_s is None or age_s <= only.newer_than_s)
+            and (only.error is None or only.error.lower() in f"{letter.reason}\n{letter.error}".lower())
+        )
+
+
 def dead_letters(server: Server, only: DeadFilter, limit: int) -> list[DeadLetterInfo]:
     """Newest first, of all queues together."""
-    each = [_newest_first(server, queue, only) for queue in _queues(server, only)]
-    merged = heapq.merge(*each, key=lambda letter: letter.died_at_ms, reverse=True)
-    return [_told(letter) for letter in islice(merged, limit)]
+    now = now_ms(server)
+    return [_told(letter, now) for letter in islice(_merged(server, only), limit)]
+
+
+def count_dead(server: Server, only: DeadFilter) -> int:
+    return sum(1 for _ in _merged(server, only))
+
+
+def _merged(server: Server, only: DeadFilter) -> Iterator[Letter]:
+    meant = Meant(only, now_ms(server))
+    each = [_newest_first(server, queue, meant) for queue in _queues(server, only)]
+    return heapq.merge(*each, key=lambda letter: letter.died_at_ms, reverse=True)
+
+
+def now_ms(server: Server) -> int:
+    seconds, micros = server.call("TIME")
+    return int(seconds) * 1000 + int(micros) // 1000
 
 
 def _queues(server: Server, only: DeadFilter) -> list[str]:
     return known_queues(server) if only.queue is None else [only.queue]
 
 
-def _newest_first(server: Server, queue: str, only: DeadFilter) -> Iterator[Letter]:
+def _newest_first(server: Server, queue: str, meant: Meant) -> Iterator[Letter]:
     end = -1
     while chunk := server.call("LRANGE", server.keys.dead_of(queue), end - CHUNK + 1, end):
-        yield from (letter for letter in reversed(_read(server, chunk)) if _matches(letter, only))
+        yield from (letter for letter in reversed(_read(server, chunk)) if meant.has(letter))
         end -= CHUNK
 
 
@@ -69,13 +101,7 @@ def _letter(message_id: str, stored: bytes) -> Letter:
     return Letter(message_id, head, int(died_at), reason, error, message)
 
 
-def _matches(letter: Letter, only: DeadFilter) -> bool:
-    return (only.task is None or letter.head.task == only.task) and (
-        not only.message_ids or letter.message_id in only.message_ids
-    )
-
-
-def _told(letter: Letter) -> DeadLetterInfo:
+def _told(letter: Letter, now: int) -> DeadLetterInfo:
     errors = letter.message.options.get("errors", []) if letter.message is not None else []
     return DeadLetterInfo(
         message_id=letter.message_id,
@@ -84,13 +110,15 @@ def _told(letter: Letter) -> DeadLetterInfo:
         reason=letter.reason,
         error=letter.error,
         attempts=max(len(errors), letter.head.deliveries),
+        age_s=max(0, now - letter.died_at_ms) / 1000,
         message=letter.message,
     )
 
 
-def retry_dead(server: Server, broker: EngineBroker, only: DeadFilter) -> int:
+def retry_dead(server: Server, broker: EngineBroker, only: DeadFilter, spread_ms: int) -> int:
     """Each chunk moves in one step, so that nothing is in two places or in none."""
-    return sum(_each(server, queue, only, partial(_revive, server, broker, queue)) for queue in _queues(server, only))
+    act = partial(_revive, server, broker, spread_ms)
+    return sum(_each(server, queue, only, partial(act, queue)) for queue in _queues(server, only))
 
 
 def clear_dead(server: Server, only: DeadFilter) -> int:
@@ -99,19 +127,20 @@ def clear_dead(server: Server, only: DeadFilter) -> int:
 
 def _each(server: Server, queue: str, only: DeadFilter, act: Callable[[list[Letter]], int]) -> int:
     """Act on what was dead when we began, oldest first; `act` says how many letters it took out of the list."""
+    meant = Meant(only, now_ms(server))
     left, start, taken = int(server.call("LLEN", server.keys.dead_of(queue))), 0, 0
     while left > 0:
         chunk = server.call("LRANGE", server.keys.dead_of(queue), start, start + min(CHUNK, left) - 1)
         if not chunk:
             break
-        gone = act([letter for letter in _read(server, chunk) if _matches(letter, only)])
+        gone = act([letter for letter in _read(server, chunk) if meant.has(letter)])
         taken += gone
         left -= len(chunk)
         start += len(chunk) - gone
     return taken
 
 
-def _revive(server: Server, broker: EngineBroker, queue: str, letters: list[Letter]) -> int:
+def _revive(server: Server, broker: EngineBroker, spread_ms: int, queue: str, letters: list[Letter]) -> int:
     again = []
     for letter in letters:
         if letter.message is not None:
@@ -119,7 +148,7 @@ def _revive(server: Server, broker: EngineBroker, queue: str, letters: list[Lett
             body = codec.encode(message.copy(message_id=letter.message_id))
             priority = broker.priority_of(message.actor_name)
             end = wire.stored_end(queue, letter.head.task, body)
-            again.append((letter.message_id, letter.head.position, priority, end))
+            again.append((letter.message_id, letter.head.position, priority, end, random.randint(0, spread_ms)))
     keys = server.keys_for([], [queue]) + [server.keys.result(message_id) for message_id, *_ in again]
     return int(server.run_on(scripts.REVIVE, keys, ([queue], again)))
 

@@ -149,7 +149,7 @@ def _revive(server: Server, broker: EngineBroker, spread_ms: int, queue: str, le
             priority = broker.priority_of(message.actor_name)
             end = wire.stored_end(queue, letter.head.task, body)
             again.append((letter.message_id, letter.head.position, priority, end, random.randint(0, spread_ms)))
-    keys = server.keys_for([], [queue]) + [server.keys.result(message_id) for message_id, *_ in again]
+    keys = server.keys_for([], [queue], [server.keys.result(message_id) for message_id, *_ in again])
     return int(server.run_on(scripts.REVIVE, keys, ([queue], again)))
 
 

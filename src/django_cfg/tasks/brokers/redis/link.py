@@ -7,8 +7,8 @@ not run twice, so only those who know that a repetition is harmless repeat here.
 from __future__ import annotations
 
 import select
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 from redis.backoff import NoBackoff
 from redis.connection import Connection, parse_url
@@ -34,13 +34,31 @@ class Broken(BrokerUnreachable):
     """The connection broke after a command had been sent: carried out or not, nobody knows."""
 
 
-def pack(arguments: Sequence[Argument]) -> bytes:
-    """A command in Redis' wire form."""
-    parts = [b"*%d\r\n" % len(arguments)]
+class Packed(NamedTuple):
+    """Arguments in Redis' wire form, to be put together: packing the same keys for each call is what costs."""
+
+    number: int
+    data: bytes
+
+    def then(self, other: Packed) -> Packed:
+        return Packed(self.number + other.number, self.data + other.data)
+
+
+def packed(arguments: Iterable[Argument]) -> Packed:
+    parts = []
     for argument in arguments:
         data = argument if isinstance(argument, bytes) else str(argument).encode()
         parts.append(b"$%d\r\n%b\r\n" % (len(data), data))
-    return b"".join(parts)
+    return Packed(len(parts), b"".join(parts))
+
+
+def pack(arguments: Iterable[Argument]) -> bytes:
+    """A whole command."""
+    return _command(packed(arguments))
+
+
+def _command(arguments: Packed) -> bytes:
+    return b"*%d\r\n" % arguments.number + arguments.data
 
 
 class Link:
@@ -115,13 +133,13 @@ class Link:
         except Broken:
             return self._exchange(command)
 
-    def run(self, script: Script, keys: Sequence[str], request: bytes) -> Any:
+    def run(self, script: Script, keys: Packed, request: bytes) -> Any:
         """One script and its answer; the server gets the script itself where it does not know it yet."""
-        rest: tuple[Argument, ...] = (len(keys), *keys, request)
+        rest = keys.then(packed((request,)))
         try:
-            return self._exchange(pack(("EVALSHA", script.sha, *rest)))
+            return self._exchange(_command(packed(("EVALSHA", script.sha, keys.number)).then(rest)))
         except NoScriptError:
-            return self._exchange(pack(("EVAL", script.text, *rest)))
+            return self._exchange(_command(packed(("EVAL", script.text, keys.number)).then(rest)))
 
     def _exchange(self, command: bytes) -> Any:
         self.send(command)

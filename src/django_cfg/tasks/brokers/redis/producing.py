@@ -7,7 +7,7 @@ from typing import Any
 
 from django_cfg.errors import BrokerUnreachable, EnqueueUnknown
 from django_cfg.tasks.brokers.redis import scripts
-from django_cfg.tasks.brokers.redis.link import Broken
+from django_cfg.tasks.brokers.redis.link import Broken, Packed
 from django_cfg.tasks.brokers.redis.server import Lane, Server, pack_request
 from django_cfg.tasks.brokers.redis.wire import Item
 
@@ -30,7 +30,7 @@ def publish(server: Server, items: Sequence[Item]) -> None:
         _send(lane, keys, request)
 
 
-def _send(lane: Lane, keys: list[str], request: bytes) -> None:
+def _send(lane: Lane, keys: Packed, request: bytes) -> None:
     """The server drops a number that it has seen, so the very same call may be repeated."""
     broke: Broken | None = None
     for _ in range(ATTEMPTS):

@@ -5,16 +5,18 @@ from __future__ import annotations
 import os
 import uuid
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import msgspec
 
 from django_cfg.tasks.brokers.redis.keys import Keys
-from django_cfg.tasks.brokers.redis.link import Argument, Link, pack
+from django_cfg.tasks.brokers.redis.link import Argument, Link, Packed, pack, packed
 from django_cfg.tasks.brokers.redis.scripts import Script
 
+#: Combinations of queues; a project has a handful.
+MOST_REMEMBERED = 1000
 _encode = msgspec.msgpack.Encoder().encode
 
 
@@ -33,6 +35,8 @@ class Server:
     def __init__(self, url: str, prefix: str) -> None:
         self.url = url
         self.keys = Keys(prefix)
+        self._globals = packed(self.keys.globals)
+        self._queue_keys: dict[tuple[str, ...], Packed] = {}
         self._free: deque[Lane] = deque()
         self._pid = os.getpid()
 
@@ -74,13 +78,23 @@ class Server:
         """Run a script on the global keys, then keys of its own, then those of queues."""
         return self.run_on(script, self.keys_for(own, queues), request)
 
-    def run_on(self, script: Script, keys: Sequence[str], request: Any) -> Any:
+    def run_on(self, script: Script, keys: Packed, request: Any) -> Any:
         """Run a script on exactly these keys."""
         with self.lane() as lane:
             return lane.link.run(script, keys, pack_request(request))
 
-    def keys_for(self, own: Sequence[str], queues: Sequence[str]) -> list[str]:
-        return [*self.keys.globals, *own, *self.keys.of_queues(queues)]
+    def keys_for(self, own: Sequence[str], queues: Sequence[str], more: Iterable[str] = ()) -> Packed:
+        """The keys of a script in their order: global, its own, those of queues, then those of results."""
+        found = self._globals.then(packed(own)).then(self._of_queues(tuple(queues)))
+        return found.then(packed(more)) if more else found
+
+    def _of_queues(self, queues: tuple[str, ...]) -> Packed:
+        known = self._queue_keys.get(queues)
+        if known is None:
+            known = packed(self.keys.of_queues(queues))
+            if len(self._queue_keys) < MOST_REMEMBERED:
+                self._queue_keys[queues] = known
+        return known
 
     def close(self) -> None:
         """Close the connections that nobody uses at this moment; later calls open new ones."""

@@ -27,8 +27,8 @@ def renew(server: Server, session: Session) -> frozenset[str]:
 
 def exchange(server: Server, session: Session, seq: int, settled: wire.Settlement, want: Want) -> Any:
     """The script's answer; None if the session has ended."""
-    keys = server.keys_for(_own(server, session.id), settled.queues)
-    keys += map(server.keys.result, settled.result_keys)
+    results = [server.keys.result(message_id) for message_id in settled.result_keys]
+    keys = server.keys_for(_own(server, session.id), settled.queues, results)
     request = (
         session.id,
         session.lease_ms,
@@ -49,7 +49,7 @@ def give_back(server: Server, session: Session, only: set[str] | None) -> None:
     held = [claim for claim in held_by(server, session.id) if only is None or claim.message_id in only]
     queues = list(dict.fromkeys(claim.queue for claim in held))
     ids = [claim.message_id for claim in held]
-    keys = server.keys_for(_own(server, session.id), queues) + list(map(server.keys.result, ids))
+    keys = server.keys_for(_own(server, session.id), queues, list(map(server.keys.result, ids)))
     server.run_on(scripts.RELEASE, keys, (session.id, queues, ids, only is None, wire.CANCELLED))
 
 

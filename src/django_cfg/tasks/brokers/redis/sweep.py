@@ -87,7 +87,7 @@ def _take(
         for claim, (limit, death) in zip(claims, deaths, strict=True)
     ]
     own = [server.keys.session(session), server.keys.held(session)]
-    keys = server.keys_for(own, queues) + [server.keys.result(claim.message_id) for claim in claims]
+    keys = server.keys_for(own, queues, [server.keys.result(claim.message_id) for claim in claims])
     died = server.run_on(scripts.TAKE, keys, (session, must_be_expired, queues, asked, wire.CANCELLED))
     if died is None:
         return None

@@ -19,8 +19,8 @@ def _read(name: str) -> str:
     return (files(__package__) / "lua" / f"{name}.lua").read_text(encoding="utf-8")
 
 
-def _load(name: str) -> Script:
-    text = _read("common") + _read(name)
+def _load(*names: str) -> Script:
+    text = "\n".join(map(_read, ("common", "messages", *names)))
     return Script(text, hashlib.sha1(text.encode()).hexdigest())
 
 
@@ -28,7 +28,7 @@ BURY = _load("bury")
 CANCEL = _load("cancel")
 CLEAR = _load("clear")
 ENQUEUE = _load("enqueue")
-EXCHANGE = _load("exchange")
+EXCHANGE = _load("exchange_settle", "exchange_claim", "exchange")
 FLUSH = _load("flush")
 GUARD = _load("guard")
 LOOK = _load("look")

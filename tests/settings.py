@@ -86,5 +86,12 @@ if answers(POSTGRES_HOST, POSTGRES_PORT):
         "TEST": {"NAME": f"django_cfg_tasks_tests_{CHECKOUT}"},
     }
 
+REDIS_HOST = os.environ.get("TEST_REDIS_HOST", "127.0.0.1")
+REDIS_PORT = int(os.environ.get("TEST_REDIS_PORT", "6379"))
+REDIS_URL = f"redis://{REDIS_HOST}:{REDIS_PORT}/9"
+REDIS_ANSWERS = answers(REDIS_HOST, REDIS_PORT)
+# Several test runs may share one server.
+REDIS_PREFIX = f"tests-{CHECKOUT}-{os.getpid()}"
+
 DRAMATIQ_BROKER = {"OPTIONS": {"url": "database://default"}}
 DJANGO_CFG_TASKS = {"admin_enabled": True}

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import dramatiq
 import pytest
+from django.conf import settings as django_settings
 from dramatiq import broker as dramatiq_broker
 
 from django_cfg.tasks.brokers import make
@@ -16,10 +18,10 @@ from django_cfg.tasks.conf import TaskSettings
 FAST = TaskSettings(max_retries=2, min_backoff=100, max_backoff=200, max_deliveries=3, max_payload_bytes=100_000)
 
 
-def serving(url: str) -> Iterator[EngineBroker]:
+def serving(url: str, **more: Any) -> Iterator[EngineBroker]:
     """The broker of a URL as Dramatiq's global one."""
     before = dramatiq_broker.global_broker
-    broker = make.make(replace(FAST, broker_url=url))
+    broker = make.make(replace(FAST, broker_url=url, **more))
     dramatiq.set_broker(broker)
     broker.flush_all()
     yield broker
@@ -41,3 +43,8 @@ def sqlite_broker(transactional_db: None) -> Iterator[EngineBroker]:
 @pytest.fixture
 def postgres_broker(transactional_db: None) -> Iterator[EngineBroker]:
     yield from serving("database://postgres")
+
+
+@pytest.fixture
+def redis_broker(transactional_db: None) -> Iterator[EngineBroker]:
+    yield from serving(django_settings.REDIS_URL, redis_key_prefix=django_settings.REDIS_PREFIX)

@@ -55,7 +55,7 @@ class EngineBroker(Broker):
     def __init__(self, settings: TaskSettings, middleware: list[Middleware]) -> None:
         self.settings = settings
         self._local = threading.local()
-        self._hooks: dict[str, list[tuple[Middleware, Hook]]] = {}
+        self._hooks: dict[str, list[tuple[Middleware, str, Hook]]] = {}
         self._known_options: frozenset[str] = frozenset()
         super().__init__(middleware=middleware)
         self.actor_options |= {"max_deliveries"}
@@ -187,8 +187,9 @@ class EngineBroker(Broker):
     def emit_before(self, signal: str, *args: Any, **kwargs: Any) -> None:
         opened = self._open(signal)
         try:
-            for middleware, hook in self._hooks_of("before_" + signal):
-                self._enter(opened, middleware)
+            for middleware, name, hook in self._hooks_of("before_" + signal):
+                if opened is not None:
+                    opened.hook = name
                 try:
                     hook(self, *args, **kwargs)
                 except MiddlewareError:
@@ -201,8 +202,9 @@ class EngineBroker(Broker):
     def emit_after(self, signal: str, *args: Any, **kwargs: Any) -> None:
         opened = self._open(signal)
         try:
-            for middleware, hook in reversed(self._hooks_of("after_" + signal)):
-                self._enter(opened, middleware)
+            for middleware, name, hook in reversed(self._hooks_of("after_" + signal)):
+                if opened is not None:
+                    opened.hook = name
                 try:
                     hook(self, *args, **kwargs)
                 except Exception as error:
@@ -212,13 +214,15 @@ class EngineBroker(Broker):
         finally:
             self._close(opened)
 
-    def _hooks_of(self, name: str) -> list[tuple[Middleware, Hook]]:
-        """The middleware that really have this hook: calling empty ones costs more than the tasks do."""
+    def _hooks_of(self, name: str) -> list[tuple[Middleware, str, Hook]]:
+        """The middleware that really have this hook, and their names: calling empty ones costs more than tasks do."""
         found = self._hooks.get(name)
         if found is None:
             stock = getattr(Middleware, name, None)
             found = self._hooks[name] = [
-                (m, getattr(m, name)) for m in self.middleware if getattr(type(m), name, None) is not stock
+                (m, type(m).__name__, getattr(m, name))
+                for m in self.middleware
+                if getattr(type(m), name, None) is not stock
             ]
         return found
 
@@ -228,11 +232,6 @@ class EngineBroker(Broker):
             return None
         collector.is_open = True
         return collector
-
-    @staticmethod
-    def _enter(opened: Collector | None, middleware: Middleware) -> None:
-        if opened is not None:
-            opened.hook = type(middleware).__name__
 
     @staticmethod
     def _close(opened: Collector | None) -> None:

@@ -215,3 +215,7 @@ class ClaimedMessage(MessageProxy):
     def __init__(self, claim: Claim) -> None:
         super().__init__(claim.message)
         self.claim = claim
+        # Middleware reads these some twenty times a task, and Dramatiq's proxy looks each up by name.
+        message = claim.message
+        self.message_id, self.actor_name, self.queue_name = message.message_id, message.actor_name, message.queue_name
+        self.args, self.kwargs, self.options = message.args, message.kwargs, message.options

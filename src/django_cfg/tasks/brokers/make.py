@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib.util import find_spec
 from urllib.parse import urlsplit
 
 from django.utils.module_loading import import_string
@@ -58,6 +59,21 @@ def _results_alias(settings: TaskSettings) -> str | None:
     return _alias(url)
 
 
+def _redis(settings: TaskSettings) -> EngineBroker:
+    if find_spec("redis") is None:
+        raise ConfigurationError(
+            f"broker_url {redact_url(settings.broker_url)!r} needs the extra redis: "
+            "pip install 'django-cfg-tasks[redis]'"
+        )
+    if settings.result_backend not in (None, settings.broker_url):
+        raise BrokerURLError("result_backend: the Redis broker keeps results beside its messages; leave it out")
+    middleware, results = build(settings)
+    # By name, because the client library is optional and slow to import.
+    broker: EngineBroker = import_string("django_cfg.tasks.brokers.redis.broker.RedisBroker")(settings, middleware)
+    results.broker = broker
+    return broker
+
+
 def _stub(settings: TaskSettings) -> EngineBroker:
     middleware, results = build(settings)
     if _results_alias(settings) is not None:
@@ -91,4 +107,8 @@ def _unknown(settings: TaskSettings) -> EngineBroker:
     )
 
 
-MAKERS: dict[str, Maker] = {"database": _database, "stub": _stub}
+MAKERS: dict[str, Maker] = {
+    "database": _database,
+    **dict.fromkeys(("redis", "rediss", "unix"), _redis),
+    "stub": _stub,
+}

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 from concurrent.futures import wait
 from typing import Any
 
 from asgiref.sync import SyncToAsync
 from django.db import connections
+from django.db.backends.signals import connection_created
 from dramatiq import Broker, Worker
 from dramatiq.middleware import Middleware
 
@@ -55,6 +57,24 @@ class Connections(Middleware):
         connections.close_all()
 
 
+class _Opened(threading.local):
+    """Whether this thread ever opened a connection; asking Django for its connections costs more than most hooks."""
+
+    any = False
+
+
+_opened = _Opened()
+
+
+def _note_opened(**_: Any) -> None:
+    _opened.any = True
+
+
+connection_created.connect(_note_opened, dispatch_uid="django_cfg.tasks.middleware.connections")
+
+
 def _close_old() -> None:
+    if not _opened.any:
+        return
     for connection in connections.all(initialized_only=True):
         connection.close_if_unusable_or_obsolete()

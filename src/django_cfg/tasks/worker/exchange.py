@@ -38,6 +38,7 @@ FIRST_BACKOFF_S, SLOWEST_BACKOFF_S = 0.1, 3.0
 SMOOTHING = 0.2
 #: Before the next look when work is there but none of it for us: suspects, or rows that others are claiming.
 FRUITLESS_S = 0.1
+MOST_FRUITLESS = 2
 #: What a store says about data that it cannot hold, now or later.
 UNSTORABLE = (TypeError, ValueError, OverflowError, RecursionError)
 
@@ -64,6 +65,7 @@ class ExchangeThread(threading.Thread):
         self._seq = 0
         self._look = True
         self._most_outcomes = MOST_OUTCOMES
+        self._fruitless = 0
         self._mean_s: float | None = None
         self._cautious_until = 0.0
         self._next_sweep = 0.0
@@ -135,7 +137,7 @@ class ExchangeThread(threading.Thread):
         self._withdraw_stale()
         want = self._want()
         if not self._outbox and not (want.count and self._look):
-            self._waiter.wait(want.queues if want.count else (), self._patience_s())
+            self._wait(want.queues if want.count else ())
             self._look = True
             return
         outcomes = [self._outbox[i] for i in range(min(len(self._outbox), self._most_outcomes))]
@@ -148,7 +150,18 @@ class ExchangeThread(threading.Thread):
         self._look = bool(want.count) and len(answer.claims) >= want.count
         self._settled(outcomes, answer)
         self._received(answer)
-        if not outcomes and not answer.claims:
+        self._rest(bool(outcomes or answer.claims))
+
+    def _wait(self, queues: tuple[str, ...]) -> None:
+        began = time.monotonic()
+        self._waiter.wait(queues, self._patience_s())
+        if time.monotonic() - began >= FRUITLESS_S:
+            self._fruitless = 0
+
+    def _rest(self, bore_fruit: bool) -> None:
+        """Look less often where the waiter keeps seeing work that is not for us. Once is no sign of that."""
+        self._fruitless = 0 if bore_fruit else self._fruitless + 1
+        if self._fruitless > MOST_FRUITLESS:
             self._waiter.wait((), FRUITLESS_S)
 
     def _isolate(self, outcomes: Sequence[Outcome], error: Exception) -> None:

@@ -1,0 +1,198 @@
+"""The Redis broker."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterable, Sequence
+from functools import partial
+from typing import Any
+
+from django.db import DEFAULT_DB_ALIAS, connections, transaction
+from dramatiq import Message
+from dramatiq.middleware import Middleware
+
+from django_cfg.errors import SessionLost
+from django_cfg.tasks.brokers import codec
+from django_cfg.tasks.brokers.base import EngineBroker
+from django_cfg.tasks.brokers.contract import (
+    Answer,
+    Claim,
+    DeadFilter,
+    DeadLetterInfo,
+    FollowUp,
+    Outcome,
+    ProcessIdentity,
+    QueueStats,
+    ResultEntry,
+    Session,
+    Waiter,
+    Want,
+)
+from django_cfg.tasks.brokers.redis import dead, operate, producing, scripts, sessions, wire
+from django_cfg.tasks.brokers.redis.server import Server
+from django_cfg.tasks.brokers.redis.sweep import sweep
+from django_cfg.tasks.brokers.redis.waiter import RedisWaiter
+from django_cfg.tasks.brokers.redis.warnings import server_warnings
+from django_cfg.tasks.conf import TaskSettings
+from django_cfg.tasks.events import task_settled
+
+#: Wanted queues, time of the exchange in seconds, milliseconds until the next message was due then.
+Hint = tuple[tuple[str, ...], float, int | None]
+NOT_KNOWN: Hint = ((), 0.0, None)
+
+
+class RedisBroker(EngineBroker):
+    """Messages live in a Redis server (6.2 or newer, or Valkey) under `redis_key_prefix`.
+
+    Inside `transaction.atomic()` on the default database a message is sent after the commit, and never after a
+    rollback. What stands between is this process: if it dies after the commit and before the message is sent,
+    the message is lost; if the server does not answer then, the error reaches the caller, whose data is
+    committed. The database broker on the same alias has no such gap.
+    """
+
+    def __init__(self, settings: TaskSettings, middleware: list[Middleware]) -> None:
+        super().__init__(settings, middleware)
+        self.server = Server(settings.broker_url, settings.redis_key_prefix)
+        self._due = threading.local()
+        self._has_warned = False
+
+    # -- producers -------------------------------------------------------------------------------------
+
+    def store(self, batch: Sequence[FollowUp]) -> None:
+        items = [wire.item(self, one, self.encode(one.message)) for one in batch]
+        publish = partial(producing.publish, self.server, items)
+        if connections[DEFAULT_DB_ALIAS].in_atomic_block:
+            transaction.on_commit(publish, using=DEFAULT_DB_ALIAS)
+        else:
+            publish()
+
+    # -- sessions --------------------------------------------------------------------------------------
+
+    def open_session(self, identity: ProcessIdentity) -> Session:
+        self._warn_once()
+        return sessions.open_session(self.server, identity, self.settings.lease_ms)
+
+    def _warn_once(self) -> None:
+        """Say what is wrong with the server; one process of a fleet that starts together says it."""
+        if self._has_warned:
+            return
+        self._has_warned = True
+        if self.server.call("SET", self.server.keys.warned, "1", "NX", "EX", 60):
+            for warning in self.server_warnings():
+                self.logger.warning("%s", warning)
+
+    def server_warnings(self) -> list[str]:
+        """What about the server puts tasks at risk."""
+        return server_warnings(self.server)
+
+    def close_session(self, session: Session) -> None:
+        sessions.give_back(self.server, session, None)
+
+    def renew(self, session: Session) -> frozenset[str]:
+        return sessions.renew(self.server, session)
+
+    def release(self, session: Session, message_ids: Iterable[str]) -> None:
+        sessions.give_back(self.server, session, set(message_ids))
+
+    # -- exchange --------------------------------------------------------------------------------------
+
+    def exchange(self, session: Session, seq: int, outcomes: Sequence[Outcome], want: Want) -> Answer:
+        settled = wire.settlement(self, outcomes, want)
+        began = time.monotonic()
+        answer = sessions.exchange(self.server, session, seq, settled, want)
+        if answer is None:
+            raise SessionLost(f"session {session.id} has ended; its claims went to other workers")
+        reply, texts = wire.read_reply(answer)
+        claims = self._read(session, reply, texts)
+        next_due_ms = None if reply.next_due_ms < 0 else reply.next_due_ms
+        self._due.hint = (want.queues, began, next_due_ms)
+        return Answer(claims, frozenset(reply.refused), frozenset(reply.revoked), frozenset(reply.paused), next_due_ms)
+
+    def _read(self, session: Session, reply: wire.Reply, texts: list[bytes]) -> tuple[Claim, ...]:
+        """The claims; what nobody can read becomes a dead letter, so that it harms nobody else."""
+        claims = []
+        for message_id, fence, stored in zip(reply.ids, reply.fences, texts, strict=True):
+            try:
+                claims.append(wire.read_claim(self, message_id, fence, stored, reply.now_ms))
+            except ValueError as error:
+                sessions.bury(self.server, session, message_id, fence, str(error))
+        return tuple(sorted(claims, key=lambda claim: (claim.priority, claim.generation)))
+
+    def sweep(self, identity: ProcessIdentity) -> int:
+        taken, died = sweep(self.server, self, identity)
+        queues = operate.known_queues(self.server)
+        self.server.run(scripts.PROMOTE, [], queues, queues)
+        for death in died:
+            task_settled.emit(death)
+        return taken
+
+    # -- waiting ---------------------------------------------------------------------------------------
+
+    def waiter(self) -> Waiter:
+        return RedisWaiter(self.server, self._until_due, self._remind)
+
+    def _until_due(self, queues: tuple[str, ...]) -> float | None:
+        """Seconds until a message can run; known from this thread's last exchange, else asked."""
+        known, began, next_due_ms = getattr(self._due, "hint", NOT_KNOWN)
+        self._due.hint = NOT_KNOWN
+        if known != queues:
+            began = time.monotonic()
+            next_due_ms = int(self.server.run(scripts.LOOK, [], queues, queues))
+        if next_due_ms is None or next_due_ms < 0:
+            return None
+        return max(0.0, began + next_due_ms / 1000 - time.monotonic())
+
+    def _remind(self, queue: str) -> None:
+        self.server.run(scripts.REMIND, [], [queue], [queue])
+
+    # -- results ---------------------------------------------------------------------------------------
+
+    def store_result(self, message_id: str, entry: ResultEntry) -> None:
+        value, ttl_ms = wire.result_text(entry)
+        self.server.call("SET", self.server.keys.result(message_id), value, "PX", ttl_ms)
+
+    def load_result(self, message_id: str) -> tuple[bool, Any]:
+        found = self.server.call("GET", self.server.keys.result(message_id))
+        return (False, None) if found is None else (True, codec.loads(found))
+
+    def holds(self, message_id: str) -> bool:
+        return bool(self.server.call("HEXISTS", self.server.keys.messages, message_id))
+
+    # -- operators -------------------------------------------------------------------------------------
+
+    def queue_stats(self) -> list[QueueStats]:
+        return operate.queue_stats(self.server, self.queues)
+
+    def peek(self, queue: str, limit: int = 20) -> list[Message[Any]]:
+        return operate.peek(self.server, queue, limit)
+
+    def dead_letters(self, only: DeadFilter, limit: int = 100) -> list[DeadLetterInfo]:
+        return dead.dead_letters(self.server, only, limit)
+
+    def count_dead(self, only: DeadFilter) -> int:
+        return dead.count_dead(self.server, only)
+
+    def retry_dead(self, only: DeadFilter, *, spread_ms: int = 0) -> int:
+        return dead.retry_dead(self.server, self, only, spread_ms)
+
+    def clear_dead(self, only: DeadFilter) -> int:
+        return dead.clear_dead(self.server, only)
+
+    def cancel(self, message_id: str) -> bool:
+        return operate.cancel(self.server, message_id)
+
+    def pause(self, queue: str) -> None:
+        self.server.call("SADD", self.server.keys.paused, queue)
+
+    def resume(self, queue: str) -> None:
+        operate.resume(self.server, queue)
+
+    def flush(self, queue_name: str) -> None:
+        operate.flush(self.server, queue_name)
+
+    def flush_all(self) -> None:
+        operate.flush_all(self.server)
+
+    def close(self) -> None:
+        self.server.close()

@@ -1,0 +1,67 @@
+"""A worker's session: opened, renewed, exchanged over, closed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django_cfg.errors import SessionLost
+from django_cfg.tasks.brokers.contract import ProcessIdentity, Session, Want
+from django_cfg.tasks.brokers.redis import scripts, wire
+from django_cfg.tasks.brokers.redis.server import Server, text
+from django_cfg.tasks.brokers.redis.sweep import held_by
+
+
+def open_session(server: Server, identity: ProcessIdentity, lease_ms: int) -> Session:
+    number = int(server.call("INCR", server.keys.counter))
+    who = (identity.host_id, identity.host, identity.pid, identity.process_started)
+    server.run(scripts.OPEN_SESSION, _own(server, number), [], (number, lease_ms, *who))
+    return Session(number, lease_ms)
+
+
+def renew(server: Server, session: Session) -> frozenset[str]:
+    held = server.run(scripts.RENEW, _own(server, session.id), [], (session.id, session.lease_ms))
+    if held is None:
+        raise SessionLost(f"session {session.id} has ended; its claims went to other workers")
+    return frozenset(map(text, held))
+
+
+def exchange(server: Server, session: Session, seq: int, settled: wire.Settlement, want: Want) -> Any:
+    """The script's answer; None if the session has ended."""
+    results = [server.keys.result(message_id) for message_id in settled.result_keys]
+    keys = server.keys_for(_own(server, session.id), settled.queues, results)
+    request = (
+        session.id,
+        session.lease_ms,
+        seq,
+        settled.queues,
+        (max(0, want.count), want.suspect, len(want.queues)),
+        settled.done,
+        settled.others,
+        settled.born,
+        settled.results,
+        wire.CANCELLED,
+    )
+    return server.run_on(scripts.EXCHANGE, keys, request)
+
+
+def give_back(server: Server, session: Session, only: set[str] | None) -> None:
+    """Give claims back uncounted; all of them (`None`) ends the session."""
+    held = [claim for claim in held_by(server, session.id) if only is None or claim.message_id in only]
+    queues = list(dict.fromkeys(claim.queue for claim in held))
+    ids = [claim.message_id for claim in held]
+    keys = server.keys_for(_own(server, session.id), queues, list(map(server.keys.result, ids)))
+    server.run_on(scripts.RELEASE, keys, (session.id, queues, ids, only is None, wire.CANCELLED))
+
+
+def bury(server: Server, session: Session, message_id: str, fence: int, error: str) -> None:
+    """Move a claim that nobody can read to the dead letters."""
+    reason = "undecodable message"
+    for claim in held_by(server, session.id):
+        if claim.message_id == message_id:
+            own = [server.keys.held(session.id), server.keys.result(message_id)]
+            request = ([claim.queue], message_id, fence, wire.info(reason, error), *wire.verdict(reason))
+            server.run(scripts.BURY, own, [claim.queue], request)
+
+
+def _own(server: Server, number: int) -> list[str]:
+    return [server.keys.session(number), server.keys.held(number)]

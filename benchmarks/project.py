@@ -22,6 +22,7 @@ USE_TZ = True
 INSTALLED_APPS = ["django_cfg.apps.tasks", "bench_app"]
 DATABASES = json.loads(os.environ["BENCH_DATABASES"])
 DRAMATIQ_BROKER = {"OPTIONS": {"url": os.environ["BENCH_BROKER"]}}
+DJANGO_CFG_TASKS = {"redis_key_prefix": os.environ["BENCH_PREFIX"]}
 LOGGING_CONFIG = None
 """
 
@@ -41,17 +42,35 @@ def note(number):
     SLOT.pack_into(_slots, number * SLOT.size, time.monotonic(), runs + 1)
 """
 
+ENQUEUE = """
+import json, time
+from bench_app.tasks import note
+import dramatiq
+began = time.perf_counter()
+for number in range({single}):
+    note.send(number)
+single = {single} / (time.perf_counter() - began)
+messages = [note.message(number) for number in range({single}, {total})]
+began = time.perf_counter()
+dramatiq.get_broker().enqueue_many(messages)
+bulk = len(messages) / (time.perf_counter() - began)
+print(json.dumps([single, bulk]))
+"""
+
 
 class Project:
     """Files of a project below `home` and the commands to use it."""
 
-    def __init__(self, home: Path, databases: dict[str, object], broker: str) -> None:
+    enqueue = ENQUEUE
+
+    def __init__(self, home: Path, databases: dict[str, object], broker: str, prefix: str) -> None:
         self.home = home
         self.slots = home / "slots"
         self.environment = {
             **os.environ,
             "BENCH_DATABASES": json.dumps(databases),
             "BENCH_BROKER": broker,
+            "BENCH_PREFIX": prefix,
             "BENCH_SLOTS": str(self.slots),
             "DJANGO_SETTINGS_MODULE": "bench_settings",
             "PYTHONPATH": str(home),
@@ -62,6 +81,13 @@ class Project:
         (home / "bench_settings.py").write_text(SETTINGS)
         (home / "bench_app" / "__init__.py").touch()
         (home / "bench_app" / "tasks.py").write_text(TASKS)
+
+    def prepare(self) -> None:
+        self.manage("migrate", "-v0")
+
+    def clean(self) -> None:
+        """Leave nothing in the broker."""
+        self.python("import dramatiq; dramatiq.get_broker().flush_all()")
 
     def manage(self, *words: str) -> None:
         subprocess.run([sys.executable, "manage.py", *words], cwd=self.home, env=self.environment, check=True)

@@ -1,4 +1,4 @@
-"""`python3 dev.py bench`: enqueue and drain of the database broker on SQLite and PostgreSQL, in one run.
+"""`python3 dev.py bench`: enqueue and drain of each broker next to stock Dramatiq on Redis, in one run.
 
 Tasks do nothing but note their start. Drain is (N - 1) / (last start - first start) with a full queue before the
 workers start. Figures of different runs must not be compared; ratios within one run may.
@@ -14,27 +14,18 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.project import Project
+from benchmarks.stock import Stock
 
 SLOT = struct.Struct("dI")
 PATIENCE_S = 120
-ENQUEUE = """
-import json, time
-from bench_app.tasks import note
-import dramatiq
-began = time.perf_counter()
-for number in range({single}):
-    note.send(number)
-single = {single} / (time.perf_counter() - began)
-messages = [note.message(number) for number in range({single}, {total})]
-began = time.perf_counter()
-dramatiq.get_broker().enqueue_many(messages)
-bulk = len(messages) / (time.perf_counter() - began)
-print(json.dumps([single, bulk]))
-"""
+#: The yardstick first: the ratio is the drain next to its.
+KINDS = ("stock", "sqlite", "postgres", "redis")
 
 
 @dataclass(frozen=True)
@@ -48,9 +39,9 @@ class Figures:
     repeated: int
 
 
-def measure(project: Project, total: int, processes: int, threads: int) -> Figures:
+def measure(project: Project | Stock, total: int, processes: int, threads: int) -> Figures:
     project.slots.write_bytes(bytes(SLOT.size * total))
-    single, bulk = json.loads(project.python(ENQUEUE.format(single=total // 10, total=total)))
+    single, bulk = json.loads(project.python(project.enqueue.format(single=total // 10, total=total)))
     workers = project.workers(processes, threads)
     try:
         starts, runs = wait_for_all(project, total)
@@ -62,7 +53,7 @@ def measure(project: Project, total: int, processes: int, threads: int) -> Figur
     return Figures(single, bulk, drain, runs.count(0), sum(n - 1 for n in runs if n > 1))
 
 
-def wait_for_all(project: Project, total: int) -> tuple[list[float], list[int]]:
+def wait_for_all(project: Project | Stock, total: int) -> tuple[list[float], list[int]]:
     deadline = time.monotonic() + PATIENCE_S
     while True:
         slots = list(SLOT.iter_unpack(project.slots.read_bytes()))
@@ -88,23 +79,34 @@ def postgres(name: str) -> dict[str, object]:
 
 
 def run(kind: str, options: argparse.Namespace) -> Figures:
-    """Medians of the rounds on one kind of database."""
-    with tempfile.TemporaryDirectory(prefix="django-cfg-bench-") as folder:
-        home = Path(folder)
-        name = f"django_cfg_bench_{home.name.rpartition('-')[2]}"
-        if kind == "postgres":
-            psql(f'CREATE DATABASE "{name}"')
-        try:
-            project = Project(home, sqlite(home) if kind == "sqlite" else postgres(name), "database://default")
-            project.slots.write_bytes(bytes(SLOT.size * options.tasks))
-            project.manage("migrate", "-v0")
-            rounds = [
-                measure(project, options.tasks, options.processes, options.threads) for _ in range(options.rounds)
-            ]
-        finally:
-            if kind == "postgres":
-                psql(f'DROP DATABASE "{name}" WITH (FORCE)')
+    """Medians of the rounds on one kind of broker."""
+    with (
+        tempfile.TemporaryDirectory(prefix="django-cfg-bench-") as folder,
+        made(kind, Path(folder), options) as project,
+    ):
+        project.slots.write_bytes(bytes(SLOT.size * options.tasks))
+        project.prepare()
+        rounds = [measure(project, options.tasks, options.processes, options.threads) for _ in range(options.rounds)]
+        project.clean()
     return median(rounds)
+
+
+@contextmanager
+def made(kind: str, home: Path, options: argparse.Namespace) -> Iterator[Project | Stock]:
+    """A project on this kind of broker; what it needs on a server is its own and goes with it."""
+    name = f"django_cfg_bench_{home.name.rpartition('-')[2]}"
+    if kind == "stock":
+        yield Stock(home, options.redis, name)
+    elif kind == "redis":
+        yield Project(home, sqlite(home), options.redis, name)
+    elif kind == "sqlite":
+        yield Project(home, sqlite(home), "database://default", name)
+    else:
+        psql(f'CREATE DATABASE "{name}"')
+        try:
+            yield Project(home, postgres(name), "database://default", name)
+        finally:
+            psql(f'DROP DATABASE "{name}" WITH (FORCE)')
 
 
 def median(rounds: list[Figures]) -> Figures:
@@ -121,18 +123,22 @@ def psql(statement: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="dev.py bench", description=__doc__)
-    parser.add_argument("--broker", choices=("sqlite", "postgres"), action="append", help="default: both")
+    parser.add_argument("--broker", choices=KINDS, action="append", help="default: all of them")
     parser.add_argument("--tasks", type=int, default=10_000, help="tasks a round")
     parser.add_argument("--rounds", type=int, default=3, help="rounds; the median is reported")
+    parser.add_argument("--redis", default="redis://127.0.0.1:6379/9", help="where Redis is measured")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--threads", type=int, default=8)
     options = parser.parse_args()
     print(f"{options.tasks} tasks, {options.processes} processes x {options.threads} threads, {sys.version.split()[0]}")
-    print(f"{'broker':10} {'enqueue/s':>10} {'bulk/s':>10} {'drain/s':>10} {'lost':>6} {'repeated':>9}")
-    for kind in options.broker or ("sqlite", "postgres"):
+    print(f"{'broker':10} {'enqueue/s':>10} {'bulk/s':>10} {'drain/s':>10} {'ratio':>7} {'lost':>6} {'repeated':>9}")
+    yardstick: Figures | None = None
+    for kind in options.broker or KINDS:
         found = run(kind, options)
+        yardstick = yardstick or found
         rates = f"{found.single:10,.0f} {found.bulk:10,.0f} {found.drain:10,.0f}"
-        print(f"{kind:10} {rates} {found.lost:6} {found.repeated:9}", flush=True)
+        ratio = found.drain / yardstick.drain
+        print(f"{kind:10} {rates} {ratio:7.2f} {found.lost:6} {found.repeated:9}", flush=True)
 
 
 if __name__ == "__main__":

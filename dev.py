@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-EXTRAS = "test,lint,postgres,redis,prometheus"
+EXTRAS = "test,lint,postgres,redis,prometheus,servers,hypercorn,daphne"
 MINIMUM = (3, 11)
 
 

@@ -16,15 +16,18 @@ def from_argparse(parser: argparse.ArgumentParser) -> dict[str, Option]:
     table: dict[str, Option] = {}
     for action in parser._actions:  # argparse has no public list of what it accepts
         for spelling in action.option_strings:
-            table[spelling.lstrip("-")] = _argparse_option(action)
+            table[spelling.lstrip("-")] = _argparse_option(action, spelling)
     return table
 
 
-def _argparse_option(action: argparse.Action) -> Option:
-    flags = [spelling for spelling in action.option_strings if spelling.startswith("--")] or action.option_strings
-    off = next((flag for flag in flags if flag.startswith("--no-")), None)
-    is_pair = isinstance(action, argparse.BooleanOptionalAction)
-    return Option(flags[0], action.dest, _argparse_takes(action), _argparse_many(action), off if is_pair else None)
+def _argparse_option(action: argparse.Action, spelling: str) -> Option:
+    flags = [flag for flag in action.option_strings if flag.startswith("--")] or action.option_strings
+    takes, many = _argparse_takes(action), _argparse_many(action)
+    if not isinstance(action, argparse.BooleanOptionalAction):
+        return Option(flags[0], action.dest, takes, many)
+    off = next(flag for flag in flags if flag.startswith("--no-"))
+    flag, other = (off, flags[0]) if spelling == off else (flags[0], off)
+    return Option(flag, action.dest, takes, many, other)
 
 
 def _argparse_takes(action: argparse.Action) -> Takes:

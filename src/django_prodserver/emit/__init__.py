@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
+from importlib import import_module
 
-from django_prodserver.emit import compose, kubernetes, procfile, supervisor, systemd
 from django_prodserver.emit.site import Site
 from django_prodserver.plan import Plan
 
-#: Text of every file by its name.
-Files = dict[str, str]
-FORMATS: Mapping[str, Callable[[Sequence[Plan], Site], Files]] = {
-    "systemd": systemd.files,
-    "supervisor": supervisor.files,
-    "compose": compose.files,
-    "procfile": procfile.files,
-    "kubernetes": kubernetes.files,
-}
+#: Each is a module beside this one; found by name, so that a process that starts imports none of them.
+FORMATS = ("compose", "kubernetes", "procfile", "supervisor", "systemd")
 
 
-def emit(kind: str, plans: Sequence[Plan], site: Site) -> Files:
-    """The files of one kind."""
-    return FORMATS[kind](plans, site)
+def emit(kind: str, plans: Sequence[Plan], site: Site) -> dict[str, str]:
+    """The text of every file of one kind, by its name."""
+    files: dict[str, str] = import_module(f"django_prodserver.emit.{kind}").files(plans, site)
+    return files

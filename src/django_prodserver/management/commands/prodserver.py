@@ -50,7 +50,7 @@ class Command(BaseCommand):
         add("--skip-checks", action="store_true", help="start without the checks for production")
         add("--wait-for", metavar="TARGETS", default="", help=f"wait for {TARGETS}; several with commas")
         add("--wait-timeout", type=seconds, default=60.0, metavar="SECONDS", help="how long (60)")
-        add("--emit", choices=sorted(FORMATS), help="write deployment files for NAME, or for all processes")
+        add("--emit", choices=FORMATS, help="write deployment files for NAME, or for all processes")
         add("--output", type=Path, metavar="DIR", help="with --emit: a directory; else to the terminal")
         add("--user", default="", help="with --emit: who runs the processes (the owner of the project)")
         add("--image", default="", help="with --emit: the container image (the project's directory:latest)")

@@ -12,7 +12,7 @@ from django_prodserver.errors import ProdserverError
 from django_prodserver.plan import choose, load, plan
 from tests.installed import needs
 
-SHORT = [
+SHORT = (
     "gunicorn.GunicornServer",
     "uvicorn.UvicornServer",
     "uvicorn.UvicornWSGIServer",
@@ -36,8 +36,8 @@ SHORT = [
     "werkzeug.RunserverPlus",
     "base.BaseServerBackend",
     "base.BaseWorkerBackend",
-]
-LONG = [
+)
+LONG = (
     "servers.gunicorn.GunicornServer",
     "servers.uvicorn.UvicornServer",
     "servers.uvicorn.UvicornWSGIServer",
@@ -53,7 +53,7 @@ LONG = [
     "dev.django_runserver.DjangoRunserver",
     "dev.werkzeug.WerkzeugRunserver",
     "dev.werkzeug.RunserverPlus",
-]
+)
 PREFIX = "django_prodserver.backends."
 
 

@@ -54,6 +54,7 @@ class Manager:
             return
         started = self._slots[: len(self._slots) - len(self._waiting)]
         if self._waiting and all(slot.is_ready for slot in started):
+            self._show(started)
             started.append(self._waiting.pop(0))
         for slot in started:
             if slot.is_due:
@@ -64,10 +65,14 @@ class Manager:
         is_busy = self._waiting or self._stop_since is not None or not all(s.running or s.is_over for s in self._slots)
         for key, _ in self._selector.select(TICK_S if is_busy else IDLE_S):
             if isinstance(key.data, Slot):
-                for line in key.data.lines():
-                    self._say(key.data, line)
+                self._show([key.data])
             else:
                 self._wakeup.clear()
+
+    def _show(self, slots: Sequence[Slot]) -> None:
+        for slot in slots:
+            for line in slot.lines() if slot.running else ():
+                self._say(slot, line)
 
     def _say(self, slot: Slot, text: str) -> None:
         self._write(f"{slot.name.ljust(self._width)} | {text}")

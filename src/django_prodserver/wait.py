@@ -9,6 +9,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
+from django.core.management import get_commands
 from django.db import DatabaseError, connections
 
 from django_prodserver.errors import UNREACHABLE, ProdserverError
@@ -63,8 +64,12 @@ def probe_of(target: str) -> Probe:
 
 def broker_url() -> str:
     """Where this project's tasks go, from the settings of the task app or of Celery; "" if nobody says."""
-    dramatiq = getattr(settings, "DRAMATIQ_BROKER", {}).get("OPTIONS", {})
-    return str(dramatiq.get("url") or getattr(settings, "CELERY_BROKER_URL", "") or "")
+    written = getattr(settings, "DRAMATIQ_BROKER", {}).get("OPTIONS", {}).get("url")
+    if written is not None:
+        return str(written)
+    # The task app needs no setting: its tasks are then in the default database.
+    usual = "database://default" if "rundramatiq" in get_commands() else ""
+    return str(getattr(settings, "CELERY_BROKER_URL", "") or usual)
 
 
 def _broker(url: str) -> Probe:

@@ -38,17 +38,29 @@ class Speaker(CommandBackend):
 """
 
 
-def stack(directory: Path, port: int, **more: Any) -> Site:
+def web(port: int) -> dict[str, Any]:
     needs("gunicorn")
-    processes = {
-        "web": {"BACKEND": PREFIX + "gunicorn.GunicornServer", "ARGS": {"bind": f"127.0.0.1:{port}"}},
-        "worker": {"BACKEND": PREFIX + "dramatiq.DramatiqWorker", "ARGS": {"processes": "1", "threads": "2"}},
-    }
-    site = Site(directory / "site", {**processes, **more})
+    return {"BACKEND": PREFIX + "gunicorn.GunicornServer", "ARGS": {"bind": f"127.0.0.1:{port}"}}
+
+
+def speaker(**more: Any) -> dict[str, Any]:
+    return {"BACKEND": "work.speaker.Speaker", **more}
+
+
+def project(directory: Path, processes: dict[str, Any]) -> Site:
+    site = Site(directory / "site", processes)
     commands = site.directory / "work" / "management" / "commands"
     commands.mkdir(parents=True)
     (commands / "speak.py").write_text(COMMANDS)
     (site.directory / "work" / "speaker.py").write_text(BACKEND)
+    return site
+
+
+def stack(directory: Path, port: int) -> Site:
+    """A server and a worker, with their tables."""
+    args = {"processes": "1", "threads": "2"}
+    worker = {"BACKEND": PREFIX + "dramatiq.DramatiqWorker", "ARGS": args}
+    site = project(directory, {"web": web(port), "worker": worker})
     assert site.run("migrate", "-v0") == (0, "")
     return site
 
@@ -79,7 +91,7 @@ def test_whole_stack_serves_runs_a_task_replaces_the_dead_and_stops(tmp_path: Pa
         wait_until_it_answers(port, process)
         eventually(note.exists, within_s=20)
         first = read_until(process, r"worker \| .*rundramatiq: 1 processes")
-        assert next(i for i, line in enumerate(first) if "Listening at" in line) < next(
+        assert next(i for i, line in enumerate(first) if "Starting gunicorn" in line) < next(
             i for i, line in enumerate(first) if line.startswith("worker | started")
         )
 
@@ -96,32 +108,26 @@ def test_whole_stack_serves_runs_a_task_replaces_the_dead_and_stops(tmp_path: Pa
         eventually(site.has_nothing_left, within_s=5)
 
 
-def speaker(**more: Any) -> dict[str, Any]:
-    return {"BACKEND": "work.speaker.Speaker", **more}
-
-
 def test_work_that_is_done_ends_with_0(tmp_path: Path) -> None:
-    site = stack(tmp_path, free_port())
-    site.set_processes({"one": speaker(RESTART="on-failure"), "two": speaker(RESTART="never")})
+    site = project(tmp_path, {"one": speaker(RESTART="on-failure"), "two": speaker(RESTART="never")})
     code, output = site.run("prodserver", "--all", "--skip-checks")
     assert code == 0, output
     assert "one | speaking" in output and "two | ended with code 0" in output
 
 
 def test_process_that_cannot_be_kept_stops_all_with_its_code(tmp_path: Path) -> None:
-    port = free_port()
-    site = stack(tmp_path, port, odd=speaker(ARGS={"code": 7}, RESTART="never"))
+    site = project(tmp_path, {"web": web(free_port()), "odd": speaker(ARGS={"code": 7}, RESTART="never")})
     code, output = site.run("prodserver", "--all", "--skip-checks")
     assert code == 7, output
     assert "odd cannot be kept running; stopping everything" in output
-    assert "web    | ended with code 0" in output
+    assert "web | ended with code 0" in output
     eventually(site.has_nothing_left, within_s=5)
 
 
 def test_wrong_entry_is_found_before_anything_starts(tmp_path: Path) -> None:
-    site = stack(tmp_path, free_port(), odd={"BACKEND": PREFIX + "gunicorn.GunicornServer", "ARGS": {"wrkers": 1}})
-    code, output = site.run("prodserver", "--all")
-    assert code == 2 and "odd: ARGS: unknown option 'wrkers'" in output and "started" not in output
+    odd = {"BACKEND": PREFIX + "dramatiq.DramatiqWorker", "ARGS": {"proceses": 1}}
+    code, output = project(tmp_path, {"one": speaker(), "odd": odd}).run("prodserver", "--all")
+    assert code == 2 and "odd: ARGS: unknown option 'proceses'" in output and "speaking" not in output
 
 
 def test_nothing_outlives_a_manager_that_is_killed(tmp_path: Path) -> None:

@@ -98,6 +98,8 @@ class Slot:
     def end(self) -> int:
         """Forget the process that ended; returns its exit code, negative for a signal."""
         assert self.running is not None
+        # Children of a server that was killed would hold its port against the next one.
+        self._tell_session(signal.SIGTERM)
         self.output.close()
         code, self.running = self.running.returncode, None
         return int(code)
@@ -108,11 +110,14 @@ class Slot:
 
     def kill(self) -> None:
         """The process and everything that it started in its session."""
+        self._tell_session(signal.SIGKILL)
+
+    def _tell_session(self, number: signal.Signals) -> None:
         if self.running is not None:
             try:
-                os.killpg(self.running.pid, signal.SIGKILL)
+                os.killpg(self.running.pid, number)
             except ProcessLookupError:
-                pass  # it ended by itself and is not reaped yet
+                pass  # nobody is left in it
 
 
 def answers(address: tuple[str, int]) -> bool:

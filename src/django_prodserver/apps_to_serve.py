@@ -20,10 +20,8 @@ def asgi_application(written: str | None) -> str:
 
 
 def celery_application(written: str | None) -> str:
-    """APP, else the package that holds the settings module, where Celery's own guide puts the app."""
-    if written:
-        return with_colon(written) if "." in written else written
-    return os.environ.get("DJANGO_SETTINGS_MODULE", "").split(".")[0]
+    """APP as Celery reads it, else the package of the settings module, where Celery's own guide puts the app."""
+    return written or os.environ.get("DJANGO_SETTINGS_MODULE", "").split(".")[0]
 
 
 def with_colon(path: str) -> str:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -67,6 +69,9 @@ def leave_note(name):
 """
 
 
+LIMIT_S = 60.0
+
+
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         return int(taken.getsockname()[1])
@@ -82,6 +87,10 @@ class Site:
         for name, text in texts.items():
             (directory / name).write_text(text)
         self.set_processes(processes)
+
+    def add_settings(self, text: str) -> None:
+        with (self.directory / "site_settings.py").open("a") as settings:
+            settings.write(f"\n{text}\n")
 
     def set_processes(self, processes: dict[str, Any]) -> None:
         text = f"{SETTINGS}\nPRODUCTION_PROCESSES = {processes!r}\n"
@@ -107,9 +116,13 @@ class Site:
     def running(self, *words: str) -> Iterator[subprocess.Popen[str]]:
         """The process while the block runs; killed with all that it started, should a test fail."""
         process = self.start(*words)
+        # Ends the reading of an output that never says what is waited for.
+        limit = threading.Timer(LIMIT_S, process.kill)
+        limit.start()
         try:
             yield process
         finally:
+            limit.cancel()
             if process.poll() is None:
                 process.kill()
             for pid in self.left_over():
@@ -145,6 +158,17 @@ def get(port: int, path: str = "/") -> str | None:
 def wait_until_it_answers(port: int, process: subprocess.Popen[str]) -> None:
     eventually(lambda: process.poll() is not None or get(port) == "hello", within_s=30)
     assert process.poll() is None, process.communicate()[0]
+
+
+def wait_for_line(process: subprocess.Popen[str], pattern: str) -> list[str]:
+    """Lines up to the first that matches."""
+    lines: list[str] = []
+    assert process.stdout is not None
+    for line in process.stdout:
+        lines.append(line.rstrip())
+        if re.search(pattern, line):
+            return lines
+    raise AssertionError("\n".join(["the process ended first:", *lines]))
 
 
 def stop(process: subprocess.Popen[str], within_s: float = 30) -> tuple[int, str]:

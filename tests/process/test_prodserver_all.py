@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import signal
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import pytest
 
 from django_cfg.testing.waiting import eventually
 from tests.installed import needs
-from tests.process.prodserver_site import Site, free_port, get, stop, wait_until_it_answers
+from tests.process.prodserver_site import Site, free_port, get, stop, wait_for_line, wait_until_it_answers
 
 pytestmark = pytest.mark.process
 PREFIX = "django_prodserver.backends."
@@ -65,17 +64,6 @@ def stack(directory: Path, port: int) -> Site:
     return site
 
 
-def read_until(process: subprocess.Popen[str], pattern: str) -> list[str]:
-    """Lines up to the first that matches; the test's own time limit is the process's end."""
-    lines: list[str] = []
-    assert process.stdout is not None
-    for line in process.stdout:
-        lines.append(line.rstrip())
-        if re.search(pattern, line):
-            return lines
-    raise AssertionError("\n".join(["the process ended first:", *lines]))
-
-
 def pid_of(lines: list[str], name: str) -> int:
     found = [match for line in lines if (match := re.match(rf"{name} *\| started, pid (\d+)", line))]
     return int(found[-1][1])
@@ -90,13 +78,13 @@ def test_whole_stack_serves_runs_a_task_replaces_the_dead_and_stops(tmp_path: Pa
     with site.running("prodserver", "--all", "--wait-for", "db") as process:
         wait_until_it_answers(port, process)
         eventually(note.exists, within_s=20)
-        first = read_until(process, r"worker \| .*rundramatiq: 1 processes")
+        first = wait_for_line(process, r"worker \| .*rundramatiq: 1 processes")
         assert next(i for i, line in enumerate(first) if "Starting gunicorn" in line) < next(
             i for i, line in enumerate(first) if line.startswith("worker | started")
         )
 
         os.kill(pid_of(first, "web"), signal.SIGKILL)
-        second = read_until(process, r"^web    \| started")
+        second = wait_for_line(process, r"^web    \| started")
         assert "web    | killed by SIGKILL" in second
         assert pid_of(second, "web") != pid_of(first, "web")
         eventually(lambda: get(port) == "hello", within_s=20)
@@ -135,7 +123,7 @@ def test_nothing_outlives_a_manager_that_is_killed(tmp_path: Path) -> None:
     site = stack(tmp_path, port)
     with site.running("prodserver", "--all", "--skip-checks") as process:
         wait_until_it_answers(port, process)
-        read_until(process, r"worker \| .*rundramatiq: 1 processes")
+        wait_for_line(process, r"worker \| .*rundramatiq: 1 processes")
         process.kill()
         process.wait(timeout=10)
         eventually(site.has_nothing_left, within_s=20)

@@ -99,8 +99,7 @@ def test_gunicorn_replaces_itself_on_usr2(tmp_path: Path) -> None:
 
 def test_unapplied_migrations_are_said_and_checks_stop_a_wrong_project(tmp_path: Path) -> None:
     site = gunicorn(tmp_path, free_port())
-    settings = site.directory / "site_settings.py"
-    settings.write_text(settings.read_text() + "\nALLOWED_HOSTS = []\n")
+    site.add_settings("ALLOWED_HOSTS = []")
     code, output = site.run("prodserver", "web")
     assert code == 1, output
     assert "migrations are not applied to 'default'" in output and "prodserver.E002" in output

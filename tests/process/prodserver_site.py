@@ -171,6 +171,13 @@ def wait_for_line(process: subprocess.Popen[str], pattern: str) -> list[str]:
     raise AssertionError("\n".join(["the process ended first:", *lines]))
 
 
+def catches(process: subprocess.Popen[str], number: signal.Signals) -> bool:
+    """Whether it has its own handler for the signal by now."""
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    [mask] = re.findall(r"^SigCgt:\s*([0-9a-f]+)", status, re.MULTILINE)
+    return bool(int(mask, 16) >> (number - 1) & 1)
+
+
 def stop(process: subprocess.Popen[str], within_s: float = 30) -> tuple[int, str]:
     """SIGTERM to this one process; its exit code and what it had said."""
     process.send_signal(signal.SIGTERM)

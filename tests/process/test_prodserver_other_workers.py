@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 
 from django_cfg.testing.waiting import eventually
 from tests.installed import needs
-from tests.process.prodserver_site import Site, free_port, stop, wait_for_line
+from tests.process.prodserver_site import Site, catches, free_port, stop, wait_for_line
 
 pytestmark = pytest.mark.process
 PREFIX = "django_prodserver.backends."
@@ -24,6 +25,7 @@ def run(site: Site, ready: str) -> str:
     """Everything that the process said, from its start over `ready` to its clean end."""
     with site.running("prodserver", "it", "--skip-checks") as process:
         before = wait_for_line(process, ready)
+        eventually(lambda: catches(process, signal.SIGTERM))
         code, after = stop(process)
         assert code == 0, after
         eventually(site.has_nothing_left, within_s=10)

@@ -108,7 +108,7 @@ class BaseProcessBackend:
 
     def command(self, argv: Sequence[str]) -> list[str]:
         """The command line that does the same without prodserver."""
-        raise NotImplementedError(f"{type(self).__name__} has no command line of its own")
+        raise ProdserverError(f"{type(self).__name__} has no command line of its own, which --exec and --dry-run need")
 
     def start_server(self, *argv: str) -> None:
         """Become the server; returns only if the server does."""

@@ -202,3 +202,8 @@ def test_unknown_name_shows_the_known_ones() -> None:
     processes = {"web": Process("web", "a.B"), "worker": Process("worker", "a.B")}
     with pytest.raises(ProdserverError, match=r"no process named 'wbe'; configured: web, worker. Did you mean 'web'\?"):
         choose(processes, "wbe")
+
+
+def test_backend_without_a_command_line_says_so() -> None:
+    with pytest.raises(ProdserverError, match="has no command line of its own, which --exec and --dry-run need"):
+        BaseServerBackend(ARGS={}).command([])

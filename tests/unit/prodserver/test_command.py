@@ -58,7 +58,8 @@ def test_table_shows_every_process_also_one_that_cannot_start() -> None:
 
 
 def test_json_is_one_document() -> None:
-    document = json.loads(output("--list", "--json"))
+    assert output("--json") == output("--list", "--json")
+    document = json.loads(output("--json"))
     web, worker, odd = document["processes"]
     assert document["schema"] == 1
     assert (web["listens"], web["argv"], web["problem"]) == (["127.0.0.1:8000"], ["--bind=127.0.0.1:8000"], None)

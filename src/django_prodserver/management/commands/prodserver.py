@@ -43,7 +43,7 @@ class Command(BaseCommand):
         add = parser.add_argument
         add("server_name", nargs="?", metavar="NAME", help="the process to start")
         add("--list", action="store_true", help="show the configured processes")
-        add("--json", action="store_true", help="with --list: one JSON document")
+        add("--json", action="store_true", help="the same as one JSON document")
         add("--all", action="store_true", help="start every process and keep them running")
         add("--dry-run", action="store_true", help="show the command line and start nothing")
         add("--exec", action="store_true", dest="fresh", help="start the server as a fresh program")
@@ -75,7 +75,7 @@ class Command(BaseCommand):
     def _act(self, options: dict[str, Any]) -> int:
         processes, name = read(), options["server_name"]
         chosen = [choose(processes, name)] if name else list(processes.values())
-        if options["list"]:
+        if options["list"] or options["json"]:
             self.stdout.write(listing.as_json(chosen) if options["json"] else listing.as_table(chosen))
         elif options["emit"]:
             self._emit(chosen, options)

@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-EXTRAS = "test,lint,postgres,redis,prometheus"
+EXTRAS = "test,lint,postgres,redis,prometheus,servers,hypercorn,daphne,flower,django-q2,huey"
 MINIMUM = (3, 11)
 
 
@@ -113,7 +113,7 @@ def check(options: argparse.Namespace, rest: list[str]) -> None:
     """Format, lint, types, the law of the house and the migrations."""
     python = ready(options)
     bin_dir = python.parent
-    places = ["src", "tests", "examples", "benchmarks", "dev.py"]
+    places = [name for name in ("src", "tests", "examples", "benchmarks", "dev.py") if (HERE / name).exists()]
     run([str(bin_dir / "ruff"), "format", *([] if "--fix" in rest else ["--check"]), *places])
     run([str(bin_dir / "ruff"), "check", *(["--fix"] if "--fix" in rest else []), *places])
     run([str(bin_dir / "mypy")])

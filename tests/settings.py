@@ -27,6 +27,7 @@ INSTALLED_APPS = [
     "django.contrib.sessions",
     "django.contrib.messages",
     "django_cfg.apps.accounts",
+    "django_prodserver",
 ]
 TEMPLATES = [
     {

@@ -147,7 +147,9 @@ class DjangoConfig(Part):
         with_tasks = effective_tasks(self.tasks, self.dramatiq_broker_url) is not None
         return {
             "ALLOWED_HOSTS": list(self.allowed_hosts),
-            "INSTALLED_APPS": installed_apps(self.installed_apps, with_tasks=with_tasks),
+            "INSTALLED_APPS": installed_apps(
+                self.installed_apps, with_tasks=with_tasks, with_processes=bool(self.processes)
+            ),
             "MIDDLEWARE": middleware(self.middleware),
         }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, PlainValidator
 
@@ -44,7 +44,15 @@ class ProcessConfig(Part):
         default=None, description="Application to serve, where the backend takes one; None: the project's."
     )
 
+    RESTART: Literal["always", "on-failure", "never"] | None = Field(
+        default=None, description="When it is started again after its end; None: always."
+    )
+    STOP_TIMEOUT: float | None = Field(
+        default=None, gt=0, le=86_400, description="Seconds to finish after SIGTERM; None: what its own options say."
+    )
+
     def to_django_config(self) -> dict[str, Any]:
         """The entry for `PRODUCTION_PROCESSES`; keys that are not set stay away."""
+        optional = {"APP": self.APP, "RESTART": self.RESTART, "STOP_TIMEOUT": self.STOP_TIMEOUT}
         entry: dict[str, Any] = {"BACKEND": self.BACKEND, "ARGS": self.ARGS}
-        return entry if self.APP is None else {**entry, "APP": self.APP}
+        return entry | {name: value for name, value in optional.items() if value is not None}

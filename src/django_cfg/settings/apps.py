@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 TASKS_APP = "django_cfg.apps.tasks"
+PROCESSES_APP = "django_prodserver"
 
 CONTRIB_APPS = (
     "django.contrib.admin",
@@ -26,10 +27,11 @@ CONTRIB_MIDDLEWARE = (
 )
 
 
-def installed_apps(own: Iterable[str], *, with_tasks: bool) -> list[str]:
+def installed_apps(own: Iterable[str], *, with_tasks: bool, with_processes: bool = False) -> list[str]:
     """The tasks app first, because tasks are declared while later apps load their models."""
-    first = (TASKS_APP,) if with_tasks else ()
-    return _once((*first, *CONTRIB_APPS, *own))
+    tasks = (TASKS_APP,) if with_tasks else ()
+    processes = (PROCESSES_APP,) if with_processes else ()
+    return _once((*tasks, *processes, *CONTRIB_APPS, *own))
 
 
 def middleware(own: Iterable[str]) -> list[str]:

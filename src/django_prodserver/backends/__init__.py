@@ -1,0 +1,1 @@
+"""How each server and worker is started; one file each."""

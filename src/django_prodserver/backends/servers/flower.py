@@ -1,0 +1,3 @@
+"""Another path of `backends.celery`."""
+
+from django_prodserver.backends.celery import CeleryFlower as CeleryFlower

@@ -1,0 +1,3 @@
+"""Another path of `backends.gunicorn`."""
+
+from django_prodserver.backends.gunicorn import GunicornServer as GunicornServer

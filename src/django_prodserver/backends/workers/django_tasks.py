@@ -1,0 +1,3 @@
+"""Another path of `backends.django_tasks`."""
+
+from django_prodserver.backends.django_tasks import DjangoTasksWorker as DjangoTasksWorker

@@ -1,0 +1,108 @@
+"""What must be right before a process may serve: errors stop it, warnings are printed."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator
+from pathlib import Path
+
+from django.apps import apps
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, Warning
+from django.db import DatabaseError, connections
+from django.db.migrations.executor import MigrationExecutor
+
+from django_prodserver.plan import Plan
+
+SHORT_KEY = 50
+INSECURE_PREFIX = "django-insecure-"
+
+
+def problems(plan: Plan) -> list[CheckMessage]:
+    """Everything that speaks against starting this process now."""
+    return [*_web(plan), *_secret_key(), *_sqlite(plan), *_migrations()]
+
+
+def _web(plan: Plan) -> Iterator[CheckMessage]:
+    if not plan.backend.is_web:
+        return
+    if settings.DEBUG:
+        yield from _debug(plan)
+    elif not settings.ALLOWED_HOSTS:
+        yield Error("ALLOWED_HOSTS is empty: every request would be answered with 400.",
+                    hint="Name the hosts that this site is reached by.", id="prodserver.E002")  # fmt: skip
+    if "*" in settings.ALLOWED_HOSTS:
+        yield Warning("ALLOWED_HOSTS allows every host.", hint="Name the hosts.", id="prodserver.W002")
+    yield from _static_files()
+
+
+def _debug(plan: Plan) -> Iterator[CheckMessage]:
+    outside = [host for host, _ in plan.facts.addresses if not is_loopback(host)]
+    if outside:
+        yield Error(f"DEBUG is on and the server listens on {outside[0]}: anyone could read settings and source.",
+                    hint="Set DEBUG = False, or bind to 127.0.0.1.", id="prodserver.E001")  # fmt: skip
+    else:
+        yield Warning("DEBUG is on.", hint="Set DEBUG = False for production.", id="prodserver.W001")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach it."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _secret_key() -> Iterator[CheckMessage]:
+    if settings.DEBUG:
+        return
+    if settings.SECRET_KEY.startswith(INSECURE_PREFIX):
+        yield Error(f"SECRET_KEY starts with {INSECURE_PREFIX!r}: it was made for development.",
+                    hint="Make a new one and keep it out of the source.", id="prodserver.E003")  # fmt: skip
+    elif len(settings.SECRET_KEY) < SHORT_KEY:
+        yield Warning(f"SECRET_KEY has {len(settings.SECRET_KEY)} characters; {SHORT_KEY} or more are safe.",
+                      id="prodserver.W003")  # fmt: skip
+
+
+def _static_files() -> Iterator[CheckMessage]:
+    if settings.DEBUG or not apps.is_installed("django.contrib.staticfiles"):
+        return
+    if not settings.STATIC_ROOT:
+        yield Warning("STATIC_ROOT is not set, so static files cannot be collected.",
+                      hint="Set it and run collectstatic.", id="prodserver.W004")  # fmt: skip
+    elif not Path(settings.STATIC_ROOT).is_dir():
+        yield Warning(f"STATIC_ROOT {str(settings.STATIC_ROOT)!r} does not exist.",
+                      hint="Run collectstatic.", id="prodserver.W005")  # fmt: skip
+
+
+def _sqlite(plan: Plan) -> Iterator[CheckMessage]:
+    if plan.facts.processes < 2:
+        return
+    for alias in connections:
+        database = connections[alias]
+        options = database.settings_dict["OPTIONS"]
+        if database.vendor == "sqlite" and options.get("transaction_mode") != "IMMEDIATE":
+            yield Warning(
+                f"{plan.facts.processes} processes share the SQLite database {alias!r} with deferred transactions: "
+                "they will meet 'database is locked'.",
+                hint='Set OPTIONS = {"transaction_mode": "IMMEDIATE", "timeout": 20, '
+                '"init_command": "PRAGMA journal_mode=WAL;"}, or use one process.',
+                id="prodserver.W006",
+            )
+
+
+def _migrations() -> Iterator[CheckMessage]:
+    for alias in connections:
+        try:
+            executor = MigrationExecutor(connections[alias])
+            missing = executor.migration_plan(executor.loader.graph.leaf_nodes())
+        except DatabaseError as error:
+            reason = str(error).strip().splitlines()[0]
+            yield Warning(f"Migrations of {alias!r} could not be read: {reason}",
+                          hint="Wait for it with --wait-for db.", id="prodserver.W007")  # fmt: skip
+            continue
+        if missing:
+            yield Warning(f"{len(missing)} migrations are not applied to {alias!r}.",
+                          hint="Run migrate.", id="prodserver.W008")  # fmt: skip

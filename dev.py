@@ -111,8 +111,21 @@ def demo(options: argparse.Namespace, rest: list[str]) -> None:
 
 def test(options: argparse.Namespace, rest: list[str]) -> None:
     """Run the tests; what follows goes to pytest. Services that do not answer are skipped unless CI=true."""
-    python = ready(options)
-    run([str(python), "-m", "pytest", "-n", "2", "--dist", "loadgroup", *rest])
+    pytest(options, "-m", "not servers", "--ignore", "tests/docs", *rest)
+
+
+def servers(options: argparse.Namespace, rest: list[str]) -> None:
+    """Start every web server and foreign worker that prodserver knows, and end them."""
+    pytest(options, "-m", "servers", *rest)
+
+
+def docs(options: argparse.Namespace, rest: list[str]) -> None:
+    """Execute every block of the README and of docs/."""
+    pytest(options, "tests/docs", *rest)
+
+
+def pytest(options: argparse.Namespace, *words: str) -> None:
+    run([str(ready(options)), "-m", "pytest", "-n", "2", "--dist", "loadgroup", *words])
 
 
 def check(options: argparse.Namespace, rest: list[str]) -> None:
@@ -134,17 +147,11 @@ def bench(options: argparse.Namespace, rest: list[str]) -> None:
     run([str(python), "-m", "benchmarks.run", *rest])
 
 
-def docs(options: argparse.Namespace, rest: list[str]) -> None:
-    """Execute every block of the README and of docs/."""
-    python = ready(options)
-    run([str(python), "-m", "pytest", "tests/docs", *rest])
-
-
-VERBS = {f.__name__: f for f in (setup, demo, test, check, bench, docs)}
+VERBS = {f.__name__: f for f in (setup, demo, test, servers, docs, check, bench)}
 
 
 def main() -> None:
-    lines = "\n".join(f"  {name:6} {(verb.__doc__ or '').splitlines()[0]}" for name, verb in VERBS.items())
+    lines = "\n".join(f"  {name:7} {(verb.__doc__ or '').splitlines()[0]}" for name, verb in VERBS.items())
     parser = argparse.ArgumentParser(
         prog="dev.py",
         description="Everything a developer runs.\n\n" + lines,

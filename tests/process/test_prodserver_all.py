@@ -14,7 +14,7 @@ from django_cfg.testing.waiting import eventually
 from tests.installed import needs
 from tests.process.prodserver_site import Site, free_port, get, stop, wait_for_line, wait_until_it_answers
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.process, pytest.mark.servers]
 PREFIX = "django_prodserver.backends."
 COMMANDS = """
 import sys, time

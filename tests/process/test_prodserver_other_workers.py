@@ -12,7 +12,7 @@ from django_cfg.testing.waiting import eventually
 from tests.installed import needs
 from tests.process.prodserver_site import Site, catches, free_port, stop, wait_for_line
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.process, pytest.mark.servers]
 PREFIX = "django_prodserver.backends."
 CELERY = """
 from celery import Celery
@@ -40,7 +40,7 @@ def run(site: Site, ready: str) -> str:
             {"concurrency": 1, "pool": "solo", "queues": ["a", "b"], "loglevel": "info", "without-gossip": True},
             r"ready\.",
         ),
-        ("workers.celery.CeleryBeat", {"loglevel": "INFO", "schedule": "beat"}, "beat: Starting"),
+        ("workers.celery.CeleryBeat", {"loglevel": "DEBUG", "schedule": "beat"}, "beat: Ticking"),
         ("servers.flower.CeleryFlower", {"port": "PORT", "address": "127.0.0.1", "debug": False}, "Visit me at"),
     ],
 )

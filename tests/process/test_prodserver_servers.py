@@ -13,7 +13,7 @@ from django_cfg.testing.waiting import eventually
 from tests.installed import needs
 from tests.process.prodserver_site import Site, free_port, get, stop, wait_until_it_answers
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.process, pytest.mark.servers]
 PREFIX = "django_prodserver.backends."
 
 SERVERS: list[tuple[str, str, dict[str, Any], set[int]]] = [
@@ -21,8 +21,9 @@ SERVERS: list[tuple[str, str, dict[str, Any], set[int]]] = [
     ("uvicorn", "servers.uvicorn.UvicornServer", {"port": "PORT", "proxy_headers": False}, {0, -15, 143}),
     ("uvicorn", "uvicorn.UvicornServer", {"port": "PORT", "workers": 2}, {0}),
     ("uvicorn", "uvicorn.UvicornWSGIServer", {"port": "PORT", "access_log": "false"}, {0, -15, 143}),
-    ("granian", "granian.GranianASGIServer", {"port": "PORT", "access-log": True}, {0}),
-    ("granian", "granian.GranianWSGIServer", {"port": "PORT", "workers": "2"}, {0}),
+    # Its workers sometimes do not hear of the end while they start; then the server ends them after this time.
+    ("granian", "granian.GranianASGIServer", {"port": "PORT", "access-log": True, "workers-kill-timeout": 3}, {0}),
+    ("granian", "granian.GranianWSGIServer", {"port": "PORT", "workers": "2", "workers-kill-timeout": 3}, {0}),
     ("waitress", "waitress.WaitressServer", {"listen": ["127.0.0.1:PORT"], "ipv6": False}, {0, -15, 143}),
     ("hypercorn", "hypercorn.HypercornServer", {"bind": ["127.0.0.1:PORT"], "debug": None}, {0}),
     ("daphne", "daphne.DaphneServer", {"port": "PORT", "bind": "127.0.0.1"}, {0}),

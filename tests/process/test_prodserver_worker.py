@@ -9,7 +9,7 @@ import pytest
 from django_cfg.testing.waiting import eventually
 from tests.process.prodserver_site import Site, stop
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.process, pytest.mark.servers]
 WORKER = {
     "BACKEND": "django_prodserver.backends.dramatiq.DramatiqWorker",
     "ARGS": {"processes": "1", "threads": 2, "queues": ["default"], "log_level": "info"},

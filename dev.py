@@ -125,7 +125,7 @@ def docs(options: argparse.Namespace, rest: list[str]) -> None:
 
 
 def pytest(options: argparse.Namespace, *words: str) -> None:
-    run([str(ready(options)), "-m", "pytest", "-n", "2", "--dist", "loadgroup", *words])
+    run([str(ready(options)), "-m", "pytest", "-n", "2", "--dist", "worksteal", *words])
 
 
 def check(options: argparse.Namespace, rest: list[str]) -> None:

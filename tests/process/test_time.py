@@ -62,9 +62,7 @@ print(quick.send().message_id)
 
 @pytest.fixture
 def postgres() -> Iterator[dict[str, Any]]:
-    """A database of its own on the PostgreSQL server, where one answers."""
-    if "postgres" not in settings.DATABASES:
-        pytest.skip("PostgreSQL does not answer")
+    """A database of its own on the PostgreSQL server."""
     import psycopg
 
     where = settings.DATABASES["postgres"]
@@ -81,6 +79,7 @@ def two_hosts(project: Project, postgres: dict[str, Any]) -> Project:
     return project.write(database=postgres, lease_ms=5000, processes=1, threads=1)
 
 
+@pytest.mark.postgres
 def test_a_worker_stopped_beyond_its_lease_loses_its_task_and_its_late_outcome_is_refused(two_hosts: Project) -> None:
     [task] = two_hosts.send("gated.send('gate')")
     stopped = two_hosts.start(until=lambda w: two_hosts.ids("start"))

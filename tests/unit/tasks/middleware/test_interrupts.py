@@ -20,7 +20,7 @@ from django_cfg.testing.contracts import settled_events, working
 from django_cfg.testing.waiting import eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
-COUNT = 1000 * int(os.environ.get("PROCESS_TEST_SCALE", "1"))
+COUNT = 500 * int(os.environ.get("PROCESS_TEST_SCALE", "1"))
 
 
 def ended(settled: list[TaskSettled]) -> list[TaskSettled]:

@@ -75,7 +75,7 @@ def test_an_error_with_an_impossible_text_is_a_dead_letter_like_any_other(
     with working(any_broker, threads=1):
         eventually(lambda: dead(any_broker))
         work.send()
-        assert ran.wait(5)
+        assert ran.wait(15)
 
 
 @pytest.mark.parametrize("value", [object(), {1, 2, object()}, "half \udcff"], ids=["object", "set", "surrogate"])
@@ -87,9 +87,9 @@ def test_a_result_that_is_not_json_is_an_error_for_its_reader_and_no_failure_of_
     message = returns.send()
     with working(any_broker, threads=2), settled_events() as settled:
         with pytest.raises(ResultFailure, match=r"the result of returns.* is not JSON"):
-            message.get_result(block=True, timeout=5000)
+            message.get_result(block=True, timeout=15_000)
         work.send()
-        assert ran.wait(5)
+        assert ran.wait(15)
     assert [event.kind for event in settled if event.task == "returns"] == [Kind.DONE]
 
 
@@ -107,7 +107,7 @@ def test_a_pipeline_step_that_returns_no_json_harms_nobody(any_broker: EngineBro
     with working(any_broker, threads=2):
         eventually(lambda: dead(any_broker))
         work.send()
-        assert ran.wait(5)
+        assert ran.wait(15)
 
 
 def test_a_retry_runs_with_the_arguments_that_were_sent(any_broker: EngineBroker) -> None:
@@ -158,7 +158,7 @@ def test_a_message_with_absurd_options_costs_no_thread(stub: EngineBroker, optio
     stub.store([FollowUp(Message("default", "target", (), {}, options)) for _ in range(3)])
     with working(stub, threads=1) as worker:
         work.send()
-        assert ran.wait(5)
+        assert ran.wait(15)
         eventually(lambda: worker.exchange.is_idle)
         assert all(thread.is_alive() for thread in worker.workers)
     assert stub.queue_stats()[0].running == 0
@@ -170,7 +170,7 @@ def test_an_unknown_task_with_an_absurd_mark_does_not_strand_its_neighbours(stub
     stub.store([FollowUp(Message("default", "nobody", (), {}, {"unknown_since": since}))])
     work.send()
     with working(stub, threads=4) as worker:
-        assert ran.wait(5)
+        assert ran.wait(15)
         eventually(lambda: worker.exchange.is_idle)
 
 
@@ -192,5 +192,5 @@ def test_a_hook_that_raises_around_the_release_costs_no_thread(stub: EngineBroke
     exits.send()
     with working(stub, threads=1) as worker:
         work.send()
-        assert ran.wait(5)
+        assert ran.wait(15)
         eventually(lambda: worker.exchange.is_idle)

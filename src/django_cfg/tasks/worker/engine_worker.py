@@ -42,7 +42,7 @@ class EngineWorker(Worker):
         self.exchange.start()
 
     def _add_event_loop(self) -> None:
-        """Async tasks need Dramatiq's event loop thread; the seeds' middleware lists do not name it."""
+        """Async tasks need Dramatiq's event loop thread, which the usual middleware lists do not name."""
         has_async = any(iscoroutinefunction(_inner(actor.fn)) for actor in self.broker.actors.values())
         if has_async and not any(isinstance(m, AsyncIO) for m in self.broker.middleware):
             self.broker.add_middleware(AsyncIO())

@@ -13,12 +13,16 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 #: For the demo alone, and for everything: the servers that the tests start weigh more than all the rest.
 LIGHT = "postgres,redis"
-EXTRAS = "test,lint,postgres,redis,prometheus,servers,hypercorn,daphne,flower,django-q2,huey"
+EXTRAS = "test,lint,postgres,redis,rabbitmq,prometheus,servers,hypercorn,daphne,flower,django-q2,huey,rq"
+#: The driver of MySQL and MariaDB is compiled on installation, so it is there only where its C library is.
+COMPILED = "mysql"
+C_LIBRARIES = ("libmariadb", "mysqlclient")
 MINIMUM = (3, 11)
 
 
@@ -26,8 +30,8 @@ MINIMUM = (3, 11)
 
 
 def env_dir(options: argparse.Namespace) -> Path:
-    """One environment per interpreter and Django line, so that a matrix never disturbs daily work."""
-    parts = [".venv"]
+    """One environment per purpose, interpreter and Django line, so that none disturbs daily work."""
+    parts = [".venv", "bench"] if options.verb == "bench" else [".venv"]
     if options.python:
         parts.append(options.python)
     if options.django:
@@ -77,11 +81,19 @@ def fingerprint(options: argparse.Namespace, extras: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def ready(options: argparse.Namespace, extras: str = EXTRAS) -> Path:
+def all_extras() -> str:
+    """Everything that this machine can install."""
+    config = shutil.which("pkg-config")
+    found = config and any(subprocess.run([config, "--exists", name]).returncode == 0 for name in C_LIBRARIES)
+    return f"{EXTRAS},{COMPILED}" if found else EXTRAS
+
+
+def ready(options: argparse.Namespace, extras: str | None = None) -> Path:
     """Make sure that the environment exists and fits pyproject.toml; return its Python."""
     venv = env_dir(options)
     stamp = venv / ".stamp"
-    good = {fingerprint(options, extras), fingerprint(options, EXTRAS)}
+    extras = extras or all_extras()
+    good = {fingerprint(options, extras), fingerprint(options, all_extras())}
     if not (stamp.exists() and stamp.read_text() in good):
         print(f"Setting up {venv.name} (once; a minute or less) ...", flush=True)
         run([*make_venv(venv, interpreter(options)), *requirements(options, extras)])
@@ -111,7 +123,7 @@ def demo(options: argparse.Namespace, rest: list[str]) -> None:
 
 def test(options: argparse.Namespace, rest: list[str]) -> None:
     """Run the tests; what follows goes to pytest. Services that do not answer are skipped unless CI=true."""
-    pytest(options, "-m", "not servers", "--ignore", "tests/docs", *rest)
+    pytest(options, "-m", "not servers and not faults", "--ignore", "tests/docs", *rest)
 
 
 def servers(options: argparse.Namespace, rest: list[str]) -> None:
@@ -128,6 +140,18 @@ def pytest(options: argparse.Namespace, *words: str) -> None:
     run([str(ready(options)), "-m", "pytest", "-n", "2", "--dist", "worksteal", *words])
 
 
+def conformance(options: argparse.Namespace, rest: list[str]) -> None:
+    """Run Django's own tests of its Tasks framework against our backend (6.1; downloads its sources)."""
+    python = ready(argparse.Namespace(**{**vars(options), "django": options.django or "6.1"}))
+    ask = "import django; print(django.__version__)"
+    version = subprocess.run([str(python), "-c", ask], capture_output=True, text=True, check=True).stdout.strip()
+    with tempfile.TemporaryDirectory(prefix="conformance-") as folder:
+        # With the outer pip: an environment need not have one.
+        sources = ["--quiet", "--no-deps", "--no-binary", ":all:", "--dest", folder, f"django=={version}"]
+        run([sys.executable, "-m", "pip", "download", "--ignore-requires-python", *sources])
+        run([str(python), "-m", "tests.conformance.run", folder, *rest])
+
+
 def check(options: argparse.Namespace, rest: list[str]) -> None:
     """Format, lint, types, the law of the house and the migrations."""
     python = ready(options)
@@ -141,17 +165,30 @@ def check(options: argparse.Namespace, rest: list[str]) -> None:
     run([str(python), "-m", "django", "makemigrations", "--check", "--dry-run"], env=clean)
 
 
+def faults(options: argparse.Namespace, rest: list[str]) -> None:
+    """Kill, freeze, starve and reload real workers, more often than `test` does (PROCESS_TEST_SCALE, default 5)."""
+    os.environ.setdefault("PROCESS_TEST_SCALE", "5")
+    pytest(options, "tests/process", "-m", "(process or faults) and not servers", *rest)
+
+
+def soak(options: argparse.Namespace, rest: list[str]) -> None:
+    """Workers under load with a fault every few seconds (--minutes N --seed S --broker sqlite|postgres|redis|URL)."""
+    run([str(ready(options)), "-m", "benchmarks.soak", *rest])
+
+
 def bench(options: argparse.Namespace, rest: list[str]) -> None:
-    """Measure enqueue and drain of each broker that answers; prints ratios of one run."""
-    python = ready(options)
-    run([str(python), "-m", "benchmarks.run", *rest])
+    """Measure enqueue and drain of each broker; `bench startup`: prodserver; `bench records`: two million records."""
+    python, module = ready(options, f"{all_extras()},bench"), "benchmarks.run"
+    if rest[:1] in (["startup"], ["records"]):
+        module, rest = f"benchmarks.{rest[0]}", rest[1:]
+    run([str(python), "-m", module, *rest])
 
 
-VERBS = {f.__name__: f for f in (setup, demo, test, servers, docs, check, bench)}
+VERBS = {f.__name__: f for f in (setup, demo, test, servers, docs, conformance, check, faults, soak, bench)}
 
 
 def main() -> None:
-    lines = "\n".join(f"  {name:7} {(verb.__doc__ or '').splitlines()[0]}" for name, verb in VERBS.items())
+    lines = "\n".join(f"  {name:11} {(verb.__doc__ or '').splitlines()[0]}" for name, verb in VERBS.items())
     parser = argparse.ArgumentParser(
         prog="dev.py",
         description="Everything a developer runs.\n\n" + lines,

@@ -1,4 +1,4 @@
-"""Settings of the test project: SQLite always, PostgreSQL where it answers."""
+"""Settings of the test project: SQLite always, PostgreSQL and MariaDB where they answer."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import shutil
 import socket
 import tempfile
 import zlib
+from importlib.util import find_spec
 from pathlib import Path
 
 # A directory of this process alone: several test runs on one machine must not meet.
@@ -44,11 +45,13 @@ TEMPLATES = [
     }
 ]
 MIDDLEWARE = [
+    "tests.policy.Policy",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
 ]
 ROOT_URLCONF = "tests.urls"
+STATIC_URL = "static/"
 
 SQLITE_OPTIONS = {
     "transaction_mode": "IMMEDIATE",
@@ -87,6 +90,20 @@ if answers(POSTGRES_HOST, POSTGRES_PORT):
         "TEST": {"NAME": f"django_cfg_tasks_tests_{CHECKOUT}"},
     }
 
+MARIADB_HOST = os.environ.get("TEST_MARIADB_HOST", "127.0.0.1")
+MARIADB_PORT = int(os.environ.get("TEST_MARIADB_PORT", "3306"))
+
+if find_spec("MySQLdb") and answers(MARIADB_HOST, MARIADB_PORT):
+    DATABASES["mysql"] = {
+        "ENGINE": "django.db.backends.mysql",
+        "HOST": MARIADB_HOST,
+        "PORT": MARIADB_PORT,
+        "USER": os.environ.get("TEST_MARIADB_USER", "root"),
+        "PASSWORD": os.environ.get("TEST_MARIADB_PASSWORD", ""),
+        "NAME": "",
+        "TEST": {"NAME": f"django_cfg_tasks_tests_{CHECKOUT}"},
+    }
+
 REDIS_HOST = os.environ.get("TEST_REDIS_HOST", "127.0.0.1")
 REDIS_PORT = int(os.environ.get("TEST_REDIS_PORT", "6379"))
 REDIS_URL = f"redis://{REDIS_HOST}:{REDIS_PORT}/9"
@@ -94,5 +111,15 @@ REDIS_ANSWERS = answers(REDIS_HOST, REDIS_PORT)
 # Several test runs may share one server.
 REDIS_PREFIX = f"tests-{CHECKOUT}-{os.getpid()}"
 
+RABBITMQ_HOST = os.environ.get("TEST_RABBITMQ_HOST", "127.0.0.1")
+RABBITMQ_PORT = int(os.environ.get("TEST_RABBITMQ_PORT", "5672"))
+RABBITMQ_URL = os.environ.get("TEST_RABBITMQ_URL", f"amqp://guest:guest@{RABBITMQ_HOST}:{RABBITMQ_PORT}/")
+RABBITMQ_ANSWERS = answers(RABBITMQ_HOST, RABBITMQ_PORT)
+RABBITMQ_PREFIX = f"{CHECKOUT:08x}-{os.getpid()}"
+
 DRAMATIQ_BROKER = {"OPTIONS": {"url": "database://default"}}
 DJANGO_CFG_TASKS = {"admin_enabled": True}
+TASKS = {
+    "default": {"BACKEND": "django_cfg.tasks.backends.EngineBackend", "QUEUES": [], "OPTIONS": {"max_attempts": 1}},
+    "retrying": {"BACKEND": "django_cfg.tasks.backends.EngineBackend", "OPTIONS": {"max_attempts": 3}},
+}

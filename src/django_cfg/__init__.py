@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from django_cfg.models.email import EmailConfig
     from django_cfg.models.environment import Environment
     from django_cfg.models.process import ProcessConfig
-    from django_cfg.models.tasks import DramatiqConfig, TaskBackend, TaskConfig
+    from django_cfg.models.tasks import CronJob, DramatiqConfig, IntervalJob, TaskBackend, TaskConfig
     from django_cfg.models.telegram import TelegramConfig
     from django_cfg.modules.django_email import DjangoEmailService
     from django_cfg.modules.django_telegram import DjangoTelegram
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CacheConfig",
+    "CronJob",
     "DatabaseConfig",
     "DjangoConfig",
     "DjangoEmailService",
@@ -26,6 +27,7 @@ __all__ = [
     "DramatiqConfig",
     "EmailConfig",
     "Environment",
+    "IntervalJob",
     "ProcessConfig",
     "TaskBackend",
     "TaskConfig",
@@ -36,6 +38,7 @@ __all__ = [
 # code that only wants the mail service, do not pay for Pydantic.
 _HOMES = {
     "CacheConfig": "django_cfg.models.cache",
+    "CronJob": "django_cfg.models.tasks",
     "DatabaseConfig": "django_cfg.models.database",
     "DjangoConfig": "django_cfg.project",
     "DjangoEmailService": "django_cfg.modules.django_email",
@@ -43,6 +46,7 @@ _HOMES = {
     "DramatiqConfig": "django_cfg.models.tasks",
     "EmailConfig": "django_cfg.models.email",
     "Environment": "django_cfg.models.environment",
+    "IntervalJob": "django_cfg.models.tasks",
     "ProcessConfig": "django_cfg.models.process",
     "TaskBackend": "django_cfg.models.tasks",
     "TaskConfig": "django_cfg.models.tasks",

@@ -46,5 +46,15 @@ def postgres_broker(transactional_db: None) -> Iterator[EngineBroker]:
 
 
 @pytest.fixture
+def mariadb_broker(transactional_db: None) -> Iterator[EngineBroker]:
+    yield from serving("database://mysql")
+
+
+@pytest.fixture
 def redis_broker(transactional_db: None) -> Iterator[EngineBroker]:
     yield from serving(django_settings.REDIS_URL, redis_key_prefix=django_settings.REDIS_PREFIX)
+
+
+@pytest.fixture
+def rabbitmq_broker(transactional_db: None) -> Iterator[EngineBroker]:
+    yield from serving(django_settings.RABBITMQ_URL, rabbitmq_prefix=django_settings.RABBITMQ_PREFIX)

@@ -7,43 +7,56 @@ from typing import Any
 
 import dramatiq
 import pytest
-from django.db import connection, connections, transaction
+from django.conf import settings
+from django.db import connections, transaction
+from django.db.models import QuerySet
 
 from django_cfg.errors import BrokerError, ConfigurationError
 from django_cfg.tasks.brokers import make
-from django_cfg.tasks.brokers.base import EngineBroker
 from django_cfg.tasks.brokers.contract import DeadFilter
+from django_cfg.tasks.brokers.database.broker import DatabaseBroker
 from django_cfg.tasks.conf import TaskSettings
 from django_cfg.tasks.models import QueueMessage
-from django_cfg.testing.contracts import QUEUE, Client, declare, message, stats, waiting, working
+from django_cfg.testing.contracts import QUEUE, Client, declare, message, released, stats, waiting, working
+from django_cfg.testing.waiting import eventually
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db(transaction=True, databases=list(settings.DATABASES))
+ON_EACH = [
+    "sqlite_broker",
+    pytest.param("postgres_broker", marks=pytest.mark.postgres),
+    pytest.param("mariadb_broker", marks=pytest.mark.mariadb),
+]
 
 
-@pytest.fixture
-def broker(sqlite_broker: EngineBroker) -> EngineBroker:
-    return sqlite_broker
+@pytest.fixture(params=ON_EACH)
+def broker(request: pytest.FixtureRequest) -> DatabaseBroker:
+    found: DatabaseBroker = request.getfixturevalue(request.param)
+    return found
+
+
+def rows(broker: DatabaseBroker) -> QuerySet[QueueMessage]:
+    return QueueMessage.objects.using(broker.alias)
 
 
 class Rollback(Exception):
     """Ends a transaction of a test."""
 
 
-def test_a_message_of_a_transaction_that_rolls_back_never_exists(broker: EngineBroker) -> None:
-    with pytest.raises(Rollback), transaction.atomic():
+def test_a_message_of_a_transaction_that_rolls_back_never_exists(broker: DatabaseBroker) -> None:
+    with pytest.raises(Rollback), transaction.atomic(using=broker.alias):
         broker.enqueue(message())
         raise Rollback
     assert Client(broker).claim() == []
 
 
-def test_a_message_is_invisible_until_its_transaction_commits(broker: EngineBroker) -> None:
+def test_a_message_is_invisible_until_its_transaction_commits(broker: DatabaseBroker) -> None:
     seen: list[int] = []
 
     def count() -> None:
-        seen.append(QueueMessage.objects.count())
+        seen.append(rows(broker).count())
         connections.close_all()
 
-    with transaction.atomic():
+    with transaction.atomic(using=broker.alias):
         broker.enqueue(message())
         thread = threading.Thread(target=count)
         thread.start()
@@ -52,8 +65,7 @@ def test_a_message_is_invisible_until_its_transaction_commits(broker: EngineBrok
 
 
 @pytest.mark.postgres
-@pytest.mark.django_db(transaction=True, databases=["default", "postgres"])
-def test_a_commit_wakes_a_waiting_worker_once(postgres_broker: EngineBroker) -> None:
+def test_a_commit_wakes_a_waiting_worker_once(postgres_broker: DatabaseBroker) -> None:
     with waiting(postgres_broker) as returned:
         assert not returned.wait(0.2)
         with transaction.atomic(using="postgres"):
@@ -63,9 +75,9 @@ def test_a_commit_wakes_a_waiting_worker_once(postgres_broker: EngineBroker) -> 
         assert returned.wait(5)
 
 
-def test_an_undecodable_message_is_a_dead_letter_and_harms_nobody(broker: EngineBroker) -> None:
+def test_an_undecodable_message_is_a_dead_letter_and_harms_nobody(broker: DatabaseBroker) -> None:
     bad, good = broker.enqueue(message()), broker.enqueue(message())
-    QueueMessage.objects.filter(message_id=bad.message_id).update(body='{"not": "a message"}')
+    rows(broker).filter(message_id=bad.message_id).update(body='{"not": "a message"}')
     (claim,) = Client(broker).claim()
     assert claim.message_id == good.message_id
     (letter,) = broker.dead_letters(DeadFilter(everything=True))
@@ -73,14 +85,14 @@ def test_an_undecodable_message_is_a_dead_letter_and_harms_nobody(broker: Engine
     assert "queue_name" in letter.error
 
 
-def test_a_pickle_in_the_queue_is_never_loaded(broker: EngineBroker) -> None:
+def test_a_pickle_in_the_queue_is_never_loaded(broker: DatabaseBroker) -> None:
     sent = broker.enqueue(message())
-    QueueMessage.objects.filter(message_id=sent.message_id).update(body="cos\nsystem\n(S'true'\ntR.")
+    rows(broker).filter(message_id=sent.message_id).update(body="cos\nsystem\n(S'true'\ntR.")
     assert Client(broker).claim() == []
     assert stats(broker).dead == 1
 
 
-def test_a_name_in_a_message_is_looked_up_and_never_imported(broker: EngineBroker) -> None:
+def test_a_name_in_a_message_is_looked_up_and_never_imported(broker: DatabaseBroker) -> None:
     broker.enqueue(message("os.system", "true"))
     echo = declare(lambda n: n, actor_name="echo")
     with working(broker):
@@ -89,22 +101,68 @@ def test_a_name_in_a_message_is_looked_up_and_never_imported(broker: EngineBroke
 
 
 @pytest.mark.parametrize("name", ["'; DROP TABLE x; --", "%s", 'q"q', "ü" * 50])
-def test_queue_names_are_data(broker: EngineBroker, name: str) -> None:
+def test_queue_names_are_data(broker: DatabaseBroker, name: str) -> None:
     sent = broker.enqueue(message(queue=name))
     (claim,) = Client(broker).claim(queues=(name,))
     assert claim.message_id == sent.message_id
 
 
-def test_a_database_without_tables_names_the_command_that_makes_them(broker: EngineBroker) -> None:
+def test_a_database_without_tables_names_the_command_that_makes_them(broker: DatabaseBroker) -> None:
     table = QueueMessage._meta.db_table
-    with connection.schema_editor() as editor:
-        editor.execute(f"ALTER TABLE {table} RENAME TO hidden")
+    connection = connections[broker.alias]
+    with connection.cursor() as cursor:
+        cursor.execute(f"ALTER TABLE {table} RENAME TO hidden")
     try:
         with pytest.raises(BrokerError, match=r"python manage\.py migrate"):
             broker.enqueue(message())
     finally:
-        with connection.schema_editor() as editor:
-            editor.execute(f"ALTER TABLE hidden RENAME TO {table}")
+        with connection.cursor() as cursor:
+            cursor.execute(f"ALTER TABLE hidden RENAME TO {table}")
+
+
+def test_ids_and_queues_that_differ_in_case_or_blanks_are_different(broker: DatabaseBroker) -> None:
+    names = ("work", "WORK", "work ")
+    broker.enqueue_many([message(queue=name).copy(message_id=f"id of {name}") for name in names])
+    assert [c.message_id for c in Client(broker).claim(queues=("WORK",))] == ["id of WORK"]
+    assert rows(broker).count() == 3
+
+
+def test_every_character_is_stored_as_it_came(broker: DatabaseBroker) -> None:
+    text = "naïve ≠ 😀 'quoted' \"twice\" back\\slash %s ;"
+    broker.enqueue(message("work", text))
+    (claim,) = Client(broker).claim()
+    assert claim.message.args == (text,)
+
+
+def test_a_batch_larger_than_a_packet_is_accepted_in_one_step(broker: DatabaseBroker) -> None:
+    broker.enqueue_many([message("work", "x" * 90_000) for _ in range(300)])
+    assert rows(broker).count() == 300
+
+
+def test_what_became_due_in_bulk_is_all_run(broker: DatabaseBroker) -> None:
+    broker.enqueue_many([message("work", n) for n in range(2500)], delay=1)
+    client, seen = Client(broker), set[str]()
+
+    def drain() -> bool:
+        seen.update(claim.message_id for claim in client.claim(count=500))
+        return len(seen) == 2500
+
+    eventually(drain)
+
+
+def test_many_queues_are_served_in_one_exchange(broker: DatabaseBroker) -> None:
+    names = tuple(f"queue {n}" for n in range(250))
+    broker.enqueue_many([message(queue=name) for name in names])
+    assert len(Client(broker).claim(count=250, queues=names)) == 250
+
+
+def test_a_message_cancelled_while_it_was_handed_back_does_not_run(broker: DatabaseBroker) -> None:
+    sent, client = broker.enqueue(message()), Client(broker)
+    (claim,) = client.claim()
+    client.exchange(released(claim), count=0)
+    rows(broker).update(cancel_requested=True)  # as if the word had come between the worker's look and its release
+    assert client.claim() == []
+    assert not broker.holds(sent.message_id)
 
 
 def test_an_unknown_database_alias_is_refused_with_the_known_ones() -> None:
@@ -112,7 +170,7 @@ def test_an_unknown_database_alias_is_refused_with_the_known_ones() -> None:
         make.make(TaskSettings(broker_url="database://nowhere"))
 
 
-def test_four_workers_and_many_senders_meet_no_lock_error(broker: EngineBroker) -> None:
+def test_four_workers_and_many_senders_meet_no_lock_error(broker: DatabaseBroker) -> None:
     actor: Any = declare(lambda n: None, actor_name="busy")
     errors: list[BaseException] = []
 

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import io
 import json
+from datetime import timedelta
 from typing import Any
 
 import dramatiq
 import pytest
 from django.core.management import CommandError, call_command
+from django.utils import timezone
 
 from django_cfg.errors import BrokerUnreachable
 from django_cfg.tasks.brokers.base import EngineBroker
 from django_cfg.tasks.brokers.contract import DeadFilter
+from django_cfg.tasks.models import OutboxMessage
 from django_cfg.testing.contracts import Client, dead, message
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 
 
 @pytest.fixture(params=["stub_broker", "sqlite_broker"])
@@ -48,6 +51,17 @@ def test_status_says_what_waits_and_runs_in_each_queue(broker: EngineBroker) -> 
     broker.enqueue_many([message("work", queue="critical") for _ in range(5)])
     Client(broker).claim(count=2, queues=("critical",))
     assert run("dramatiq_status", "--queue", "critical") == "Queue: critical (3 pending, 2 processing)"
+
+
+def test_status_says_what_is_on_its_way_to_the_broker(broker: EngineBroker) -> None:
+    now = timezone.now()
+    OutboxMessage.objects.create(message_id="1", body="{}", sent_at=now - timedelta(minutes=3))
+    OutboxMessage.objects.create(message_id="2", body="{}", sent_at=now, error="unreadable")
+    last = run("dramatiq_status").splitlines()[-1]
+    assert last.startswith("Outbox: default (1 on their way to the broker, 1 refused, oldest 3 min ")
+    (outbox,) = json.loads(run("dramatiq_status", "--json"))["outbox"]
+    assert (outbox["alias"], outbox["waiting"], outbox["refused"]) == ("default", 1, 1)
+    assert outbox["oldest_age_s"] >= 180
 
 
 def test_status_tells_more_when_asked(broker: EngineBroker) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import redis
 from django.db import transaction
+from django.test import override_settings
 
 from django_cfg.errors import BrokerError, BrokerUnreachable, ConfigurationError, EnqueueUnknown
 from django_cfg.tasks.brokers import make
@@ -21,7 +22,7 @@ from django_cfg.tasks.brokers.base import EngineBroker
 from django_cfg.tasks.brokers.contract import DeadFilter
 from django_cfg.tasks.brokers.process import identity
 from django_cfg.tasks.brokers.redis.broker import RedisBroker
-from django_cfg.tasks.brokers.redis.scripts import ENQUEUE, EXCHANGE
+from django_cfg.tasks.brokers.redis.scripts import ENQUEUE_ONE, EXCHANGE
 from django_cfg.testing.contracts import (
     QUEUE,
     Client,
@@ -126,7 +127,8 @@ def test_finished_work_leaves_nothing_behind(broker: EngineBroker, admin: redis.
     client.exchange(*map(done, client.claim()), count=0)
     broker.close_session(client.session)
     kept = {key for key in admin.scan_iter() if not key.startswith("dramatiq:producer:")}
-    assert kept == {"dramatiq:counter", "dramatiq:queues", "dramatiq:running", "dramatiq:warned"}
+    names = ("counter", "owner", "queues", "running", "warned")
+    assert kept == {f"dramatiq:{name}" for name in names}
     assert admin.hgetall("dramatiq:running") == {"default": "0"}
 
 
@@ -136,6 +138,30 @@ def test_flushing_a_queue_leaves_other_queues_alone(broker: EngineBroker) -> Non
     broker.enqueue(message("work", queue="other"))
     broker.flush(QUEUE)
     assert (stats(broker).pending, stats(broker).scheduled, stats(broker, "other").pending) == (0, 0, 1)
+
+
+def test_flushing_a_queue_takes_what_is_claimed_along(broker: EngineBroker) -> None:
+    client = Client(broker)
+    broker.enqueue_many([message("work"), message("work", queue="other")])
+    mine, other = client.claim(queues=(QUEUE, "other"))
+    broker.flush(QUEUE)
+    assert (stats(broker).running, stats(broker, "other").running) == (0, 1)
+    assert not broker.holds(mine.message_id)
+    answer = client.exchange(done(mine), done(other))
+    assert answer.refused == {mine.message_id}
+    assert stats(broker, "other").running == 0
+
+
+def test_very_many_that_are_due_at_once_run_oldest_first(broker: EngineBroker) -> None:
+    late = [message("late", n) for n in range(5000)]
+    broker.enqueue_many(late, delay=1)
+    time.sleep(0.005)
+    broker.enqueue_many([message("next", n) for n in range(10)])
+    client, came = Client(broker), []
+    while claims := client.claim(count=128):
+        came += [(claim.message.actor_name, claim.message.args[0]) for claim in claims]
+        client.exchange(*map(done, claims), count=0)
+    assert came == [*(("late", n) for n in range(5000)), *(("next", n) for n in range(10))]
 
 
 def test_flushing_everything_touches_no_key_of_anybody_else(server: OwnServer, admin: redis.Redis) -> None:
@@ -210,6 +236,102 @@ def test_a_cluster_serves_a_prefix_with_a_hash_tag(tmp_path: Path) -> None:
             everything_works(broker)
 
 
+def test_a_cluster_is_followed_to_the_node_that_has_the_prefix(tmp_path: Path) -> None:
+    with cluster(tmp_path) as (first, second):
+        with first.admin() as admin:
+            slot = int(admin.execute_command("CLUSTER", "KEYSLOT", "{tasks}:messages"))
+        owner, other = (first, second) if slot < 8192 else (second, first)
+        with served(other.url, redis_key_prefix="{tasks}") as broker:
+            everything_works(broker)
+            broker.enqueue(message())
+            with owner.admin() as admin:
+                assert admin.hlen("{tasks}:messages") == 1
+
+
+@contextmanager
+def cluster(directory: Path) -> Iterator[tuple[OwnServer, OwnServer]]:
+    """Two nodes with half of the slots each."""
+    for name in ("one", "two"):
+        (directory / name).mkdir()
+    ports = [str(free_port()), str(free_port())]
+    options = [("--cluster-enabled", "yes", "--cluster-port", port) for port in ports]
+    with own_server(directory / "one", *options[0]) as first, own_server(directory / "two", *options[1]) as second:
+        for server, low, high in ((first, 0, 8191), (second, 8192, 16383)):
+            with server.admin() as admin:
+                admin.execute_command("CLUSTER", "ADDSLOTSRANGE", low, high)
+        with first.admin() as admin:
+            admin.execute_command("CLUSTER", "MEET", "127.0.0.1", second.port, ports[1])
+        for server in (first, second):
+            with server.admin() as admin:
+                eventually(
+                    lambda a=admin: "cluster_slots_ok:16384" in a.execute_command("CLUSTER", "INFO"), within_s=30
+                )
+                eventually(lambda a=admin: "cluster_state:ok" in a.execute_command("CLUSTER", "INFO"), within_s=30)
+        yield first, second
+
+
+def test_sentinels_lead_to_the_primary_also_after_a_failover(tmp_path: Path) -> None:
+    for name in ("primary", "replica"):
+        (tmp_path / name).mkdir()
+    with own_server(tmp_path / "primary") as primary:
+        follow = ("--replicaof", "127.0.0.1", str(primary.port))
+        with own_server(tmp_path / "replica", *follow) as replica, sentinels(tmp_path, primary.port) as ports:
+            hosts = ",".join(f"127.0.0.1:{port}" for port in ports)
+            with served(f"redis+sentinel://{hosts}/shop/0") as broker:
+                everything_works(broker)
+                kept = broker.enqueue(message())
+                client = Client(broker)
+                with replica.admin() as admin:
+                    eventually(lambda: admin.hexists("dramatiq:messages", kept.message_id))
+                    eventually(lambda: admin.zcard("dramatiq:sessions"))
+                primary.kill()
+                with pytest.raises((BrokerUnreachable, EnqueueUnknown)):
+                    broker.enqueue(message())
+                sent = eventually(lambda: sent_now(broker), within_s=40)
+                assert ids(client.claim())[:1] == [kept.message_id]
+                assert broker.holds(sent)
+
+
+def sent_now(broker: EngineBroker) -> str:
+    try:
+        return broker.enqueue(message()).message_id
+    except (BrokerUnreachable, EnqueueUnknown):
+        return ""
+
+
+@contextmanager
+def sentinels(directory: Path, port: int) -> Iterator[list[int]]:
+    """Three sentinels that watch `shop` and agree with two voices."""
+    ports, started = [free_port() for _ in range(3)], []
+    for number in ports:
+        place = directory / f"sentinel-{number}"
+        place.mkdir()
+        file = place / "sentinel.conf"
+        file.write_text(
+            f"port {number}\nbind 127.0.0.1\ndir {place}\nsentinel monitor shop 127.0.0.1 {port} 2\n"
+            "sentinel down-after-milliseconds shop 500\nsentinel failover-timeout shop 3000\n"
+        )
+        started.append(subprocess.Popen(["redis-server", str(file), "--sentinel"], stdout=subprocess.DEVNULL))
+    try:
+        for number in ports:
+            with redis.Redis(port=number, protocol=2, decode_responses=True) as admin:
+                eventually(lambda a=admin: knows_all(a), within_s=30)
+        yield ports
+    finally:
+        for process in started:
+            process.kill()
+            process.wait(10)
+
+
+def knows_all(sentinel: redis.Redis) -> bool:
+    try:
+        answer = sentinel.execute_command("SENTINEL", "MASTER", "shop")
+    except redis.exceptions.ConnectionError:
+        return False
+    known = dict(zip(answer[::2], answer[1::2], strict=True)) if isinstance(answer, list) else answer
+    return (int(known["num-other-sentinels"]), int(known["num-slaves"])) == (2, 1)
+
+
 def test_a_unix_socket_is_a_url(server: OwnServer) -> None:
     with served(f"unix://{server.socket}?db=3") as broker:
         everything_works(broker)
@@ -273,6 +395,41 @@ def test_warnings_name_what_puts_tasks_at_risk(broker: EngineBroker, admin: redi
     ]
 
 
+def test_another_project_below_the_same_prefix_is_refused(broker: EngineBroker, server: OwnServer) -> None:
+    broker.enqueue(message())
+    with override_settings(ROOT_URLCONF="shop.urls"), unconnected(server.url) as other:
+        with pytest.raises(ConfigurationError, match=r"belong to the project 'tests', and this is 'shop'.*DEL") as said:
+            other.enqueue(message())
+        assert "redis_key_prefix" in str(said.value)
+        with pytest.raises(ConfigurationError):
+            other.refuse_to_start()
+    assert stats(broker).pending == 1
+    with override_settings(ROOT_URLCONF="shop.urls"), unconnected(server.url, redis_key_prefix="shop") as other:
+        other.enqueue(message())
+
+
+@pytest.mark.parametrize(("policy", "debug"), [("allkeys-lru", True), ("noeviction", False), ("volatile-ttl", False)])
+def test_workers_start_where_no_task_can_be_evicted(
+    broker: EngineBroker, admin: redis.Redis, policy: str, debug: bool
+) -> None:
+    admin.config_set("maxmemory-policy", policy)
+    with override_settings(DEBUG=debug):
+        broker.refuse_to_start()
+
+
+def test_workers_do_not_start_in_production_on_a_server_that_evicts_tasks(
+    broker: EngineBroker, admin: redis.Redis
+) -> None:
+    admin.config_set("maxmemory-policy", "allkeys-lru")
+    with pytest.raises(ConfigurationError, match=r"'allkeys-lru', which deletes tasks.*maxmemory-policy noeviction"):
+        broker.refuse_to_start()
+
+
+def test_workers_wait_for_a_server_that_is_not_there_yet() -> None:
+    with unconnected(f"redis://127.0.0.1:{free_port()}/0") as broker:
+        broker.refuse_to_start()
+
+
 # -- transactions ---------------------------------------------------------------------------------------------
 
 
@@ -303,7 +460,7 @@ def test_a_lost_answer_to_enqueue_is_repeated_and_stores_one_message(server: Own
     with losing_proxy(server.port) as proxy, served(proxy.url) as broker:
         broker.enqueue(message())
         for _ in range(5):
-            proxy.lose_answer_to(ENQUEUE.sha)
+            proxy.lose_answer_to(ENQUEUE_ONE.sha)
             broker.enqueue(message())
         assert proxy.lost == 5
         assert len(Client(broker).claim(count=50)) == 6
@@ -317,7 +474,7 @@ def test_a_repetition_that_comes_after_the_task_has_run_stores_nothing(server: O
         through.enqueue(message("note", 0))
         with working(broker):
             for n in range(1, 20):
-                proxy.lose_answer_to(ENQUEUE.sha)
+                proxy.lose_answer_to(ENQUEUE_ONE.sha)
                 through.enqueue(message("note", n))
             eventually(lambda: len(runs) >= 20)
             eventually(lambda: stats(broker).pending + stats(broker).running == 0)
@@ -327,7 +484,7 @@ def test_a_repetition_that_comes_after_the_task_has_run_stores_nothing(server: O
 def test_enqueue_that_is_never_answered_says_that_nobody_knows(server: OwnServer) -> None:
     with losing_proxy(server.port) as proxy, served(proxy.url) as broker:
         broker.enqueue(message())
-        proxy.lose_answer_to(ENQUEUE.sha, times=3)
+        proxy.lose_answer_to(ENQUEUE_ONE.sha, times=3)
         with pytest.raises(EnqueueUnknown, match="same message_id is safe"):
             broker.enqueue(message())
 

@@ -7,14 +7,17 @@ import os
 import signal
 import subprocess
 import sys
+import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from django.conf import settings
 
 from django_cfg.testing.waiting import eventually
+from tests.contract.redis_server import own_server
 
 #: How much work the load tests do; 1 fits a laptop, a nightly run may take 20.
 SCALE = int(os.environ.get("PROCESS_TEST_SCALE", "1"))
@@ -34,7 +37,7 @@ USE_TZ = True
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 INSTALLED_APPS = ["django_cfg.apps.tasks", "work"]
 DATABASES = {{"default": {database!r}}}
-DRAMATIQ_BROKER = {{"OPTIONS": {{"url": "database://default"}}}}
+DRAMATIQ_BROKER = {{"OPTIONS": {{"url": {url!r}}}}}
 DJANGO_CFG_TASKS = {options!r}
 """
 
@@ -85,7 +88,46 @@ def killer():
     os.kill(os.getpid(), 9)
 
 
-@dramatiq.actor(max_retries=2, min_backoff=700, max_backoff=700)
+@dramatiq.actor(on_lost="dead_letter")
+def fragile():
+    note("start")
+    os.kill(os.getpid(), 9)
+
+
+@dramatiq.actor
+def careful():
+    """Kills its process the first time."""
+    note("start")
+    if CurrentMessage.get_current_message().redelivered:
+        note("redelivered")
+    else:
+        os.kill(os.getpid(), 9)
+
+
+@dramatiq.actor(time_limit=500, hard_time_limit_ms=1000, max_deliveries=2)
+def hung():
+    """No exception reaches it."""
+    note("start")
+    time.sleep(3600)
+
+
+@dramatiq.actor
+def greedy(name):
+    """Keeps 64 MiB when it has ended."""
+    note("start")
+    globals()[name] = bytearray(os.urandom(64)) * (1024 * 1024)
+    note("end")
+
+
+@dramatiq.actor
+def selfish(ms):
+    """Holds the interpreter lock: no other thread of the process does anything."""
+    note("start")
+    ctypes.PyDLL(None).usleep(ms * 1000)
+    note("end")
+
+
+@dramatiq.actor(max_retries=2, min_backoff=4000, max_backoff=4000)
 def failing(secret):
     note("start")
     raise ValueError("on purpose")
@@ -133,7 +175,12 @@ class Workers:
         return self._log.read_text(errors="replace")
 
     def children(self) -> list[int]:
-        return children_of(self.pid)
+        """The processes that run tasks."""
+        return self.named("worker")
+
+    def named(self, name: str) -> list[int]:
+        """Processes below the supervisor by their names: `worker 1`, `keeper`, `metrics`."""
+        return [pid for pid in children_of(self.pid) if _comm(pid).startswith(name)]
 
     def signal(self, number: int) -> None:
         self.process.send_signal(number)
@@ -153,14 +200,14 @@ class Project:
         self.path = path
         self._started: list[Workers] = []
 
-    def write(self, database: dict[str, Any] | None = None, **options: Any) -> Project:
+    def write(self, database: dict[str, Any] | None = None, url: str = "database://default", **options: Any) -> Project:
         sqlite = {"ENGINE": "django.db.backends.sqlite3", "NAME": str(self.path / "db"), "OPTIONS": SQLITE_OPTIONS}
         given = {"processes": 2, "threads": 2, "min_backoff": 100, "shutdown_timeout_ms": 10_000, **options}
         (self.path / "work").mkdir()
         (self.path / "work" / "__init__.py").touch()
         (self.path / "work" / "tasks.py").write_text(TASKS)
         (self.path / "manage.py").write_text(MANAGE)
-        (self.path / "settings.py").write_text(SETTINGS.format(database=database or sqlite, options=given))
+        (self.path / "settings.py").write_text(SETTINGS.format(database=database or sqlite, url=url, options=given))
         self.manage("migrate", "-v0")
         return self
 
@@ -277,8 +324,66 @@ def session_of(pid: int) -> list[int]:
     return _living(lambda fields: fields[3] == str(pid))
 
 
+def _comm(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return ""
+
+
 def is_running(pid: int) -> bool:
     return bool(fields := _stat(pid)) and fields[0] not in "ZX"
+
+
+@contextlib.contextmanager
+def own_database() -> Iterator[dict[str, Any]]:
+    """A database of its own on the PostgreSQL server."""
+    import psycopg
+
+    where = settings.DATABASES["postgres"]
+    name = f"workers_{uuid.uuid4().hex[:12]}"
+    server = {"host": where["HOST"], "port": where["PORT"], "user": where["USER"], "password": where["PASSWORD"]}
+    with psycopg.connect(**server, dbname="postgres", autocommit=True) as connection:
+        connection.execute(f'CREATE DATABASE "{name}"')
+        yield {k: where[k] for k in ("ENGINE", "HOST", "PORT", "USER", "PASSWORD")} | {"NAME": name}
+        connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+@pytest.fixture
+def postgres() -> Iterator[dict[str, Any]]:
+    with own_database() as database:
+        yield database
+
+
+@contextlib.contextmanager
+def on_redis(directory: Path) -> Iterator[dict[str, Any]]:
+    (directory / "redis").mkdir()
+    with own_server(directory / "redis") as server:
+        yield {"url": server.url}
+
+
+@contextlib.contextmanager
+def on_postgres(directory: Path) -> Iterator[dict[str, Any]]:
+    with own_database() as database:
+        yield {"database": database}
+
+
+@contextlib.contextmanager
+def on_sqlite(directory: Path) -> Iterator[dict[str, Any]]:
+    yield {}
+
+
+#: What a project is written with, for each kind of broker that real workers are tested on. `dev.py test` takes the
+#: first, `dev.py faults` all of them.
+STORES = {"sqlite": on_sqlite, "postgres": on_postgres, "redis": on_redis}
+OTHERS = [pytest.param(name, marks=[getattr(pytest.mark, name), pytest.mark.faults]) for name in list(STORES)[1:]]
+
+
+@pytest.fixture(params=["sqlite", *OTHERS])
+def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+    """Arguments of `Project.write`, once for each kind of broker."""
+    with STORES[request.param](tmp_path_factory.mktemp("store")) as arguments:
+        yield arguments
 
 
 @pytest.fixture

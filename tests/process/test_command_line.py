@@ -72,7 +72,7 @@ def test_logs_never_show_arguments(project: Project) -> None:
     canary = "s3cret-canary"
     ids = project.send(f"quick.send('{canary}')", f"failing.send('{canary}')", f"quick.send(wrong='{canary}')")
     workers = project.start("--log-level", "debug")
-    eventually(lambda: project.counts()["dead"] == 2, within_s=20)
+    eventually(lambda: project.counts()["dead"] == 2, within_s=40)
     assert workers.stop() == 0
     assert ids[1] in workers.log
     assert canary not in workers.log

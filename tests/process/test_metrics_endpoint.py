@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import textwrap
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -72,23 +73,95 @@ def port(project: Path) -> Iterator[int]:
         assert workers.wait(20) == 0, log.read_text()
 
 
+def fetch(port: int, path: str) -> tuple[int, str]:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/{path}", timeout=10) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
+
+
 def scrape(port: int) -> str:
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
-        return str(answer.read().decode())
+    return fetch(port, "metrics")[1]
 
 
 def test_one_scrape_adds_up_all_worker_processes(project: Path, port: int) -> None:
     run(project, "-c", SEND)
-    line = 'django_cfg_tasks_settled_total{kind="done",queue="default",task="counted"} 7.0'
+    line = 'dramatiq_tasks_total{status="completed",task_name="counted"} 7.0'
     eventually(lambda: line in scrape(port))
-    assert "django_cfg_tasks_run_seconds_count" in scrape(port)
+    text = scrape(port)
+    assert 'dramatiq_task_duration_seconds_count{task_name="counted"} 7.0' in text
+    assert 'dramatiq_task_wait_seconds_count{queue_name="default"} 7.0' in text
+    assert 'dramatiq_queue_depth{queue_name="default"} 0.0' in text
+    assert 'dramatiq_queue_oldest_age_seconds{queue_name="default"} 0.0' in text
+    assert "dramatiq_broker_up 1.0" in text
 
 
-def test_a_taken_port_stops_the_start_with_one_line(project: Path) -> None:
+def test_the_port_tells_whether_workers_are_ready(project: Path, port: int) -> None:
+    assert fetch(port, "livez") == (200, "ok\n")
+    eventually(lambda: fetch(port, "readyz") == (200, "ready\n"))
+    assert fetch(port, "") == (404, "not found\n")
+
+
+def test_clients_that_drip_bytes_hold_up_no_scrape(port: int) -> None:
+    drips = [socket.create_connection(("127.0.0.1", port)) for _ in range(20)]
+    try:
+        for drip in drips:
+            drip.sendall(b"GET /metrics HT")
+        assert "dramatiq_broker_up" in scrape(port)
+    finally:
+        for drip in drips:
+            drip.close()
+
+
+def test_two_groups_of_workers_on_one_host_keep_their_numbers_apart(project: Path, port: int) -> None:
+    log = project / "second"
+    command = [sys.executable, "-m", "django", "rundramatiq", "-p", "1", "--probe", "127.0.0.1:0"]
+    with log.open("wb") as out:
+        second = subprocess.Popen(command, cwd=project, env=environment(project), stdout=out, stderr=out)
+    try:
+        found = eventually(lambda: re.search(r"http://127\.0\.0\.1:(\d+)/metrics", log.read_text()), within_s=20)
+        other = int(found[1])
+        run(project, "-c", SEND)
+        pattern = re.compile(r'dramatiq_tasks_total\{status="completed",task_name="counted"\} (\d+)')
+        sums = lambda: sum(int(n) for p in (port, other) for n in pattern.findall(scrape(p)))  # noqa: E731
+        eventually(lambda: sums() == 7)
+    finally:
+        second.send_signal(signal.SIGTERM)
+        assert second.wait(20) == 0, log.read_text()
+
+
+def test_without_metrics_the_port_answers_probes_alone(project: Path) -> None:
+    settings = (project / "alone.py").read_text().replace('"prometheus_enabled": True', '"probe": "127.0.0.1:0"')
+    (project / "alone.py").write_text(settings)
+    log = project / "probes"
+    command = [sys.executable, "-m", "django", "rundramatiq", "-p", "1"]
+    with log.open("wb") as out:
+        workers = subprocess.Popen(command, cwd=project, env=environment(project), stdout=out, stderr=out)
+    try:
+        found = eventually(lambda: re.search(r"http://127\.0\.0\.1:(\d+)/livez", log.read_text()), within_s=20)
+        assert fetch(int(found[1]), "livez") == (200, "ok\n")
+        assert fetch(int(found[1]), "metrics")[0] == 404
+    finally:
+        workers.send_signal(signal.SIGTERM)
+        assert workers.wait(20) == 0, log.read_text()
+
+
+@pytest.mark.parametrize("words", [(), ("--probe", "127.0.0.1:{port}")])
+def test_a_taken_port_stops_the_start_with_one_line(project: Path, words: tuple[str, ...]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         number = str(taken.getsockname()[1])
+        asked = [word.format(port=number) for word in words]
         with pytest.raises(subprocess.CalledProcessError) as caught:
-            run(project, "-m", "django", "rundramatiq", dramatiq_prom_port=number)
+            run(project, "-m", "django", "rundramatiq", *asked, dramatiq_prom_port=number)
     assert caught.value.returncode == 2
-    assert f"metrics cannot be served on 127.0.0.1:{number}" in caught.value.stderr
+    assert f"probes and metrics cannot be served on 127.0.0.1:{number}" in caught.value.stderr
     assert "Traceback" not in caught.value.stderr
+
+
+def test_an_address_that_is_none_stops_the_start_with_one_line(project: Path) -> None:
+    with pytest.raises(subprocess.CalledProcessError) as caught:
+        run(project, "-m", "django", "rundramatiq", "--probe", "nowhere")
+    assert caught.value.returncode == 2
+    assert "expected host:port with a port of 0-65535, got 'nowhere'" in caught.value.stderr

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
+from django.conf import settings
 
 from django_cfg.testing.waiting import eventually
 from tests.installed import needs
@@ -18,6 +21,12 @@ CELERY = """
 from celery import Celery
 
 app = Celery("work", broker="memory://")
+"""
+JOBS = """
+from pathlib import Path
+
+def leave_note(name):
+    Path(name).write_text("done")
 """
 
 
@@ -77,3 +86,36 @@ def test_huey(tmp_path: Path) -> None:
     )
 
     assert "started with 2 thread" in run(site, "Periodic tasks are disabled")
+
+
+@pytest.fixture
+def rq_queue(tmp_path: Path) -> Iterator[str]:
+    """The name of a queue that no other test run uses; its keys go when the test ends."""
+    name = f"{settings.REDIS_PREFIX}-{tmp_path.name}"
+    yield name
+    client = redis.Redis.from_url(settings.REDIS_URL)
+    client.srem("rq:queues", f"rq:queue:{name}")
+    for key in client.scan_iter(f"rq:*{name}*"):
+        client.delete(key)
+    client.close()
+
+
+@pytest.mark.redis
+def test_rq_runs_a_job(tmp_path: Path, rq_queue: str) -> None:
+    needs("django_rq")
+    queue = rq_queue
+    entry = {"BACKEND": PREFIX + "rq.RQWorker", "ARGS": {"queues": [queue], "worker-class": "rq.SimpleWorker"}}
+    site = Site(tmp_path / "site", {"it": entry})
+    site.add_settings('INSTALLED_APPS += ["django_rq"]')
+    site.add_settings(f'RQ_QUEUES = {{"{queue}": {{"URL": "{settings.REDIS_URL}"}}}}')
+    (site.directory / "work" / "jobs.py").write_text(JOBS)
+    send = f"import django_rq; django_rq.get_queue({queue!r}).enqueue('work.jobs.leave_note', 'rq-was-here')"
+    code, output = site.run("shell", "-c", send)
+    assert code == 0, output
+
+    with site.running("prodserver", "it", "--skip-checks") as process:
+        wait_for_line(process, "Listening on")
+        eventually((site.directory / "rq-was-here").exists)
+        code, after = stop(process)
+        assert code == 0, after
+        eventually(site.has_nothing_left, within_s=10)

@@ -105,3 +105,29 @@ def test_unapplied_migrations_are_said_and_checks_stop_a_wrong_project(tmp_path:
     assert code == 1, output
     assert "migrations are not applied to 'default'" in output and "prodserver.E002" in output
     assert "Traceback" not in output
+
+
+def test_uvicorn_s_workers_are_forks_that_end_by_themselves(tmp_path: Path) -> None:
+    needs("uvicorn")
+    port = free_port()
+    entry = {"BACKEND": PREFIX + "uvicorn.UvicornServer", "ARGS": {"port": port, "workers": 2}}
+    site = Site(tmp_path / "site", {"web": entry})
+
+    with site.running("prodserver", "web", "--skip-checks") as process:
+        wait_until_it_answers(port, process)
+        workers = [pid for pid in site.left_over() if pid != process.pid]
+        command = Path(f"/proc/{process.pid}/cmdline").read_bytes()
+        assert [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in workers] == [command] * 2
+        code, output = stop(process)
+
+    assert code == 0, output
+    assert output.count("Finished server process") == 2
+
+
+def test_devserver_answers(tmp_path: Path) -> None:
+    port = free_port()
+    site = Site(tmp_path / "site", {})
+    with site.running("devserver", str(port), "--skip-checks") as process:
+        wait_until_it_answers(port, process)
+        assert stop(process)[0] in {0, -15, 143}
+        eventually(site.has_nothing_left, within_s=10)

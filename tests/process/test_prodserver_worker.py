@@ -15,6 +15,8 @@ WORKER = {
     "ARGS": {"processes": "1", "threads": 2, "queues": ["default"], "log_level": "info"},
 }
 
+TICKS = "from django_cfg.tasks.models import Tick; print(*Tick.objects.values_list('kind', flat=True))"
+
 
 @pytest.mark.parametrize("words", [(), ("--exec",)], ids=["here", "fresh"])
 def test_dramatiq_worker_runs_a_task_and_ends_when_it_is_told(tmp_path: Path, words: tuple[str, ...]) -> None:
@@ -35,20 +37,24 @@ def test_dramatiq_worker_runs_a_task_and_ends_when_it_is_told(tmp_path: Path, wo
         eventually(site.has_nothing_left, within_s=5)
 
 
-@pytest.mark.parametrize(
-    ("backend", "command"),
-    [("dramatiq.CronTicker", "dramatiq_cron"), ("django_tasks.DjangoTasksWorker", "db_worker")],
-)
-def test_worker_without_its_command_is_refused_in_one_line(tmp_path: Path, backend: str, command: str) -> None:
-    entry = {"BACKEND": f"django_prodserver.backends.{backend}", "ARGS": {"processes": "4", "threads": "1"}}
-    site = Site(tmp_path / "site", {"worker": entry})
+def test_cron_ticker_enqueues_a_tick_that_a_worker_runs_and_ends_when_it_is_told(tmp_path: Path) -> None:
+    ticker = {"BACKEND": "django_prodserver.backends.dramatiq.CronTicker"}
+    site = Site(tmp_path / "site", {"worker": WORKER, "cron": ticker})
+    note = str(tmp_path / "note")
+    job = {"actor_name": "leave_note", "every_s": 1, "args": [note]}
+    site.add_settings(f"DRAMATIQ_CRON_JOBS = [{job!r}]")
+    assert site.run("migrate", "-v0") == (0, "")
 
-    if command in site.run("help", "--commands")[1].split():
-        pytest.skip(f"this version has {command}")
-    code, output = site.run("prodserver", "worker")
-
-    assert code == 2 and f"this project has no command {command!r}" in output
-    assert len(output.strip().splitlines()) == 1
+    with site.running("prodserver", "cron", "--wait-for", "db") as process:
+        eventually(lambda: "due" in site.run("shell", "-v0", "-c", TICKS)[1], within_s=30)
+        code, output = stop(process)
+        assert code == 0 and "Traceback" not in output, output
+    site.add_settings("DRAMATIQ_CRON_JOBS = []")  # so that the worker's own keeper enqueues nothing
+    with site.running("prodserver", "worker") as process:
+        eventually(Path(note).exists, within_s=20)
+        code, output = stop(process)
+    assert code == 0, output
+    eventually(site.has_nothing_left, within_s=5)
 
 
 def test_wait_that_is_in_vain_ends_with_code_3(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import pytest
 
 from django_cfg.testing.waiting import eventually
 from tests.contract.redis_server import OwnServer, own_server
+from tests.process.conftest import Project as Held
 
 pytestmark = [pytest.mark.process, pytest.mark.redis]
 
@@ -118,3 +119,20 @@ def test_a_killed_worker_loses_nothing_and_repeats_at_most_what_it_ran(server: O
     runs = Counter(task for task, _ in project.starts())
     assert set(runs) == set(range(COUNT))
     assert sum(runs.values()) - COUNT <= 4
+
+
+def test_a_stop_while_the_server_is_away_says_what_will_be_delivered_again_and_ends_in_time(
+    server: OwnServer, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    held = Held(tmp_path_factory.mktemp("held"))
+    held.write(url=server.url, processes=1, threads=2, shutdown_timeout_ms=1000)
+    held.send("gated.send('gate')", "gated.send('gate')")
+    workers = held.start(until=lambda w: len(held.ids("start")) == 2)
+    server.kill()
+    workers.signal(signal.SIGTERM)
+    try:
+        assert workers.wait(20) == 0
+    finally:
+        held.finish()
+        server.start()
+    assert "2 messages will be delivered again" in workers.log

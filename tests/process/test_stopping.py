@@ -8,7 +8,7 @@ import signal
 import pytest
 
 from django_cfg.testing.waiting import eventually
-from tests.process.conftest import Project, is_running, session_of
+from tests.process.conftest import Project, children_of, is_running, session_of
 
 pytestmark = pytest.mark.process
 
@@ -72,11 +72,11 @@ def test_a_pid_file_is_there_while_the_supervisor_runs_and_guards_it(project: Pr
 
 def test_watching_restarts_the_workers_after_a_change_and_leaves_no_orphans(project: Project) -> None:
     project.write(processes=1)
-    workers = project.start("--watch", "work", "-t", "1", until=lambda w: len(session_of(w.pid)) == 3)
-    [before] = workers.children()
+    workers = project.start("--watch", "work", "-t", "1", until=lambda w: len(session_of(w.pid)) == 4)
+    [before] = children_of(workers.pid)
     tasks = project.path / "work" / "tasks.py"
     tasks.write_text(tasks.read_text().replace('note("end")', 'note("end")\n    note("changed")'))
-    [after] = eventually(lambda: (new := workers.children()) and new != [before] and new, within_s=15)
+    [after] = eventually(lambda: (new := children_of(workers.pid)) and new != [before] and new, within_s=15)
     assert not is_running(before)
     [task] = project.send("quick.send()")
     eventually(lambda: project.ids("changed") == {task: 1}, within_s=15)
@@ -89,7 +89,7 @@ def test_watching_restarts_the_workers_after_a_change_and_leaves_no_orphans(proj
 
 def test_the_workers_of_a_killed_watcher_end_too(project: Project) -> None:
     project.write(processes=1)
-    workers = project.start("--watch", "work", "-t", "1", until=lambda w: len(session_of(w.pid)) == 3)
+    workers = project.start("--watch", "work", "-t", "1", until=lambda w: len(session_of(w.pid)) == 4)
     members = session_of(workers.pid)
     workers.signal(signal.SIGKILL)
     workers.wait()

@@ -6,7 +6,7 @@ from typing import Any
 
 from api.environment import env
 from django_cfg import CacheConfig, DatabaseConfig, DjangoConfig, EmailConfig
-from django_cfg.models.tasks import DramatiqConfig, TaskConfig
+from django_cfg.models.tasks import CronJob, DramatiqConfig, TaskConfig
 
 
 class ShopConfig(DjangoConfig):
@@ -25,6 +25,11 @@ class ShopConfig(DjangoConfig):
     )
     tasks: TaskConfig = TaskConfig(
         broker_url=env.broker_url,
+        schedules=[
+            CronJob(actor_name="cleanup_old_data", cron="0 2 * * *", description="Daily at 02:00."),
+            CronJob(actor_name="send_daily_report", cron="0 9 * * 1-5", description="Weekdays at 09:00."),
+            CronJob(actor_name="cleanup_expired_sessions", cron="0 0 * * 0", description="Sundays at midnight."),
+        ],
         dramatiq=DramatiqConfig(
             processes=2,
             threads=4,

@@ -35,7 +35,7 @@ from django_cfg.models.sources.dotenv_file import read_dotenv
 from django_cfg.models.sources.layer import Entry, Layer, Path, merge, nested
 from django_cfg.models.sources.variables import VariableReader
 from django_cfg.models.sources.yaml_file import read_yaml
-from django_cfg.models.tasks.broker_url import REDIS_SCHEMES, check_url
+from django_cfg.models.tasks.broker_url import REDIS_SCHEMES, SENTINEL_SCHEMES, check_url
 from django_cfg.models.tasks.dramatiq import DramatiqConfig
 from django_cfg.models.telegram import TelegramConfig
 
@@ -53,7 +53,7 @@ class RedisUrls(Part):
     @field_validator("tasks_url")
     @classmethod
     def _tasks(cls, value: str) -> str:
-        return check_url("tasks_url", value, REDIS_SCHEMES) if value else value
+        return check_url("tasks_url", value, (*REDIS_SCHEMES, *SENTINEL_SCHEMES)) if value else value
 
     @field_validator("cache_url")
     @classmethod

@@ -1,32 +1,196 @@
-"""WRITE: what operators do to tasks. Commands, pages and the service call these and nothing below."""
+"""WRITE: what operators do to tasks. Commands, pages and the service call these and nothing below.
+
+Each act leaves one row of `OperatorAction`, also when it fails.
+"""
 
 from __future__ import annotations
 
-from django_cfg.tasks import queries
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import fields, replace
+from typing import Any
+
+from dramatiq import Message
+
+from django_cfg.errors import BrokerError, TaskError
+from django_cfg.tasks import queries, upkeep
+from django_cfg.tasks.audit import Operator, audited
 from django_cfg.tasks.brokers.contract import DeadFilter
+from django_cfg.tasks.conf import records_alias
+from django_cfg.tasks.lifecycle import State
+from django_cfg.tasks.privacy import scrubbed
+from django_cfg.tasks.records.filter import TaskFilter
+from django_cfg.tasks.records.policy import Policy
+from django_cfg.tasks.records.reading import dead_ids, every
 from django_cfg.units import s_to_ms
 
 
-def retry_failed(only: DeadFilter, *, spread_s: float = 0) -> int:
+def retry_failed(only: DeadFilter, *, spread_s: float = 0, by: Operator | None = None) -> int:
     """Give dead letters a fresh life, at random moments within `spread_s` seconds; returns how many."""
-    return queries.broker().retry_dead(only, spread_ms=s_to_ms(spread_s))
+    with audited("retry", words(only), by) as act:
+        act.affected = queries.broker().retry_dead(only, spread_ms=s_to_ms(spread_s))
+        _told(upkeep.after_retry, only)
+    return act.affected
 
 
-def clear_failed(only: DeadFilter) -> int:
+def clear_failed(only: DeadFilter, *, by: Operator | None = None) -> int:
     """Delete dead letters for good; returns how many."""
-    return queries.broker().clear_dead(only)
+    with audited("discard", words(only), by) as act:
+        act.affected = queries.broker().clear_dead(only)
+        _told(upkeep.after_clear, only)
+    return act.affected
 
 
-def cancel(message_id: str) -> bool:
+def retry_matching(only: TaskFilter, *, spread_s: float = 0, by: Operator | None = None) -> int:
+    """Give the dead letters among the records that match a fresh life; returns how many."""
+    with audited("retry", only, by) as act:
+        for chosen in _letters_among(only):
+            act.affected += queries.broker().retry_dead(chosen, spread_ms=s_to_ms(spread_s))
+            upkeep.after_retry(chosen)
+    return act.affected
+
+
+def clear_matching(only: TaskFilter, *, by: Operator | None = None) -> int:
+    """Delete the dead letters among the records that match; returns how many."""
+    with audited("discard", only, by) as act:
+        for chosen in _letters_among(only):
+            act.affected += queries.broker().clear_dead(chosen)
+            upkeep.after_clear(chosen)
+    return act.affected
+
+
+def _letters_among(only: TaskFilter) -> Iterator[DeadFilter]:
+    """In chunks; read whole before anything is done, because what is done changes what matches."""
+    is_meant = not only.states or State.DEAD_LETTER in only.states
+    letters = every(records_alias(), replace(only, states=(State.DEAD_LETTER,))) if is_meant else iter(())
+    ids = [record.message_id for record in letters]
+    for start in range(0, len(ids), upkeep.CHUNK):
+        yield DeadFilter(message_ids=tuple(ids[start : start + upkeep.CHUNK]))
+
+
+def retry_group(fingerprint: str, *, spread_s: float = 0, by: Operator | None = None) -> int:
+    """Give the dead letters of one group of failures a fresh life; returns how many."""
+    with audited("retry", f"failure {fingerprint}", by) as act:
+        for only in _of_group(fingerprint):
+            act.affected += queries.broker().retry_dead(only, spread_ms=s_to_ms(spread_s))
+            upkeep.after_retry(only)
+    return act.affected
+
+
+def clear_group(fingerprint: str, *, by: Operator | None = None) -> int:
+    """Delete the dead letters of one group of failures for good; returns how many."""
+    with audited("discard", f"failure {fingerprint}", by) as act:
+        for only in _of_group(fingerprint):
+            act.affected += queries.broker().clear_dead(only)
+            upkeep.after_clear(only)
+    return act.affected
+
+
+def _of_group(fingerprint: str) -> Iterable[DeadFilter]:
+    """Chunks until a chunk is the one before: what stays dead must not be tried for ever."""
+    before: list[str] = []
+    while (found := dead_ids(records_alias(), fingerprint)) and found != before:
+        yield DeadFilter(message_ids=tuple(found))
+        before = found
+
+
+def cancel(message_id: str, *, by: Operator | None = None) -> bool:
     """Take a waiting task away; False if it is unknown or already runs."""
-    return queries.broker().cancel(message_id)
+    return cancel_many([message_id], by=by) == 1
 
 
-def pause(queue: str) -> None:
+def cancel_many(message_ids: Sequence[str], *, by: Operator | None = None) -> int:
+    """Take waiting tasks away; returns how many. Unknown ones, and those that run already, are left alone."""
+    with audited("cancel", ", ".join(message_ids), by) as act:
+        for message_id in message_ids:
+            if queries.broker().cancel(message_id):
+                act.affected += 1
+                _told(upkeep.after_cancel, message_id)
+    return act.affected
+
+
+def pause(queue: str, *, by: Operator | None = None) -> None:
     """Start nothing more from a queue until it is resumed."""
-    queries.broker().pause(queue)
+    with audited("pause", f"queue {queue}", by) as act:
+        queries.broker().pause(queue)
+        act.affected = 1
 
 
-def resume(queue: str) -> None:
+def resume(queue: str, *, by: Operator | None = None) -> None:
     """End a pause."""
-    queries.broker().resume(queue)
+    with audited("resume", f"queue {queue}", by) as act:
+        queries.broker().resume(queue)
+        act.affected = 1
+
+
+def enqueue(
+    task: str,
+    args: Sequence[Any] = (),
+    kwargs: Mapping[str, Any] | None = None,
+    *,
+    delay: Any = None,
+    by: Operator | None = None,
+    **options: Any,
+) -> Message[Any]:
+    """Send a declared task by its name.
+
+    Parameters:
+        delay: milliseconds, a timedelta or an aware datetime.
+        options: as `send_with_options` takes them.
+
+    Raises:
+        TaskError: no task of this name is declared, or the message is refused.
+    """
+    with audited("enqueue", task, by) as act:
+        actor = queries.broker().actors.get(task)
+        if actor is None:
+            known = ", ".join(sorted(queries.broker().actors)) or "none"
+            raise TaskError(f"no task is named {task!r}; declared: {known}")
+        sent = actor.send_with_options(args=tuple(args), kwargs=dict(kwargs or {}), delay=delay, **options)
+        act.affected = 1
+        act.detail.append(sent.message_id)
+    return sent
+
+
+def enqueue_again(message_id: str, *, by: Operator | None = None) -> Message[Any]:
+    """Send a copy of a dead letter as a task of its own, with the same arguments; the letter stays.
+
+    Raises:
+        BrokerError: no dead letter has this id, or it cannot be read.
+    """
+    with audited("enqueue", f"again {message_id}", by) as act:
+        letters = queries.broker().dead_letters(DeadFilter(message_ids=(message_id,)), 1)
+        message = letters[0].message if letters else None
+        if message is None:
+            raise BrokerError(f"no readable dead letter has the id {message_id!r}")
+        copy: Message[Any] = Message(
+            queue_name=message.queue_name,
+            actor_name=message.actor_name,
+            args=message.args,
+            kwargs=message.kwargs,
+            options={"retry_of": message_id},
+        )
+        sent = queries.broker().enqueue(copy)
+        act.affected = 1
+        act.detail.append(sent.message_id)
+    return sent
+
+
+def prune(older_than_days: float | None = None, *, by: Operator | None = None) -> upkeep.Pruned:
+    """Delete what is kept no longer; see `upkeep.prune`."""
+    with audited("prune", "default ages" if older_than_days is None else f"{older_than_days} days", by) as act:
+        pruned = upkeep.prune(older_than_days)
+        act.affected = pruned.total
+    return pruned
+
+
+def words(only: DeadFilter) -> str:
+    """A filter of dead letters in words."""
+    given = {f.name: getattr(only, f.name) for f in fields(only) if f.name != "everything"}
+    said = [f"{name}={value}" for name, value in given.items() if value not in (None, ())]
+    return scrubbed(", ".join(said)) or "everything"
+
+
+def _told(follow: Callable[[Any], None], what: Any) -> None:
+    """Records follow where there are any."""
+    if queries.policy() is not Policy.OFF:
+        follow(what)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import dramatiq
@@ -30,7 +31,11 @@ class TasksConfig(AppConfig):
         dramatiq.set_broker(make.make(conf.read()))
 
     def ready(self) -> None:
-        from django_cfg.tasks import checks  # noqa: F401 - registers the checks
+        from django_cfg.tasks import checks, compat, conf  # noqa: F401 - registers the checks
+
+        compat.switch_on()
+        if (level := conf.tasks_log_level()) is not None:
+            logging.getLogger(compat.LOGGER).setLevel(level)
 
 
 class _TooEarly(dramatiq.Broker):

@@ -5,11 +5,15 @@ E002 a task on a queue that no worker serves                         W006 SQLite
 W003 migrations of the tasks app are not applied                     W007 DEBUG in production
 W004 more threads than the database has connections                  W008 SQLite options that lead to lock errors
 W009 middleware that a correct engine needs was missing              W010 a middleware name that means another
-W011 a database that cannot keep records
+W011 a database that cannot keep records                             E012 a records_database that does not exist
+W013 isolation that makes claims wait
+E020 a schedule that is wrong                                        E021 a schedule of a task that does not exist
+I022 a schedule at a time that a change of clocks leaves out          W023 RabbitMQ's guest at another host
 """
 
 from __future__ import annotations
 
+import difflib
 import re
 import sys
 from collections.abc import Sequence
@@ -18,19 +22,31 @@ from typing import Any
 import dramatiq
 from django.apps import AppConfig, apps
 from django.conf import settings as django_settings
-from django.core.checks import CheckMessage, Error, Tags, Warning, register
+from django.core.checks import CheckMessage, Error, Info, Tags, Warning, register
 from django.db import DatabaseError, connections
 from django.db.migrations.executor import MigrationExecutor
+from django.utils import timezone
 
+from django_cfg.errors import CronError
 from django_cfg.tasks import conf
 from django_cfg.tasks.brokers import stack
+from django_cfg.tasks.brokers.amqp_url import is_guest_abroad
 from django_cfg.tasks.brokers.database.broker import DatabaseBroker
+from django_cfg.tasks.brokers.database.dialect import MYSQL
 from django_cfg.tasks.brokers.redis_url import same_redis_database
-from django_cfg.tasks.middleware.record import ALIAS, VENDORS
+from django_cfg.tasks.cron.declared import declared
+from django_cfg.tasks.cron.due import Cron, clock_changes, ms_of
+from django_cfg.tasks.cron.entry import Entry
+from django_cfg.tasks.records.upsert import VENDORS
 from django_cfg.tasks.worker.discover import discover
 
 Apps = Sequence[AppConfig] | None
 LABEL = "django_cfg_tasks"
+READ_COMMITTED = "read committed"
+#: What servers say about how many connections they allow.
+CONNECTION_LIMIT = {"postgresql": "SHOW max_connections", MYSQL: "SELECT @@max_connections"}
+#: Of one worker process: the exchange, its notifications, the recorder and the announcer.
+CONNECTIONS_BESIDE_THREADS = 4
 
 
 @register(Tags.compatibility)
@@ -65,6 +81,41 @@ def unserved_queues(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
         )
         for actor in dramatiq.get_broker().actors.values()
         if actor.queue_name not in settings.queues
+    ]
+
+
+@register(Tags.compatibility)
+def schedules(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
+    """Schedules name tasks that exist, and say what they do when clocks change."""
+    settings = conf.read()
+    discover(settings)
+    try:
+        code = declared(settings)
+    except CronError as error:
+        hint = "Schedules are read from TaskConfig.schedules, DRAMATIQ_CRON_JOBS, @cron and @interval."
+        return [Error(str(error), hint=hint, id=f"{LABEL}.E020")]
+    unknown = [_unknown_task(entry) for entry in code.values() if entry.actor_name not in dramatiq.get_broker().actors]
+    return [*unknown, *[note for entry in code.values() for note in _clock_notes(entry)]]
+
+
+def _unknown_task(entry: Entry) -> CheckMessage:
+    known = dramatiq.get_broker().actors
+    close = difflib.get_close_matches(entry.actor_name, known, n=1)
+    hint = f"Did you mean {close[0]!r}?" if close else f"Declared tasks: {', '.join(sorted(known)) or 'none'}."
+    text = f"Schedule {entry.name!r} runs the task {entry.actor_name!r}, which is not declared."
+    return Error(text, hint=hint, id=f"{LABEL}.E021")
+
+
+def _clock_notes(entry: Entry) -> list[CheckMessage]:
+    rule = entry.timing.rule
+    changes = clock_changes(rule, ms_of(timezone.now())) if isinstance(rule, Cron) else []
+    return [
+        Info(
+            f"Schedule {entry.name!r}: {missing:%H:%M} does not exist on {missing:%d %b %Y} in {entry.timezone}.",
+            hint=f"It runs at {instead:%H:%M} then. Times in UTC never change.",
+            id=f"{LABEL}.I022",
+        )
+        for missing, instead in changes
     ]
 
 
@@ -108,6 +159,16 @@ def _places(location: Any) -> list[str]:
     return re.split("[;,]", location) if isinstance(location, str) else list(location)
 
 
+@register(Tags.security)
+def rabbitmq_guest(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
+    """Everybody knows the name and the password of RabbitMQ's first user."""
+    if not is_guest_abroad(conf.read().broker_url):
+        return []
+    text = "The broker URL uses RabbitMQ's user guest, whose password everybody knows, at another host."
+    hint = "Make a user of its own: rabbitmqctl add_user, rabbitmqctl set_permissions."
+    return [Warning(text, hint=hint, id=f"{LABEL}.W023")]
+
+
 @register(Tags.security, deploy=True)
 def production(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
     """DEBUG and SQLite are for one developer's machine."""
@@ -117,7 +178,7 @@ def production(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
         found.append(Warning(text, hint="Set debug=False in production.", id=f"{LABEL}.W007"))
     if _queue_vendor() == "sqlite":
         text = "The task queue is a SQLite file: one host, one writer at a time."
-        hint = "Use PostgreSQL or a broker server for more than one host."
+        hint = "Use PostgreSQL, MariaDB or a broker server for more than one host."
         found.append(Warning(text, hint=hint, id=f"{LABEL}.W006"))
     return found
 
@@ -148,12 +209,30 @@ def sqlite_options(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
 @register(Tags.compatibility)
 def records_database(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
     """Records are upserts that only some databases can make safe against late writers."""
-    vendor = connections[ALIAS].vendor
+    alias = conf.read().records_database
+    if alias not in connections:
+        text = f"records_database names the database {alias!r}, which DATABASES does not have."
+        return [Error(text, hint=f"Known: {', '.join(connections)}.", id=f"{LABEL}.E012")]
+    vendor = connections[alias].vendor
     if vendor in VENDORS:
         return []
-    text = f"Database {ALIAS!r} is {vendor}: no records of tasks are kept there; the tasks themselves run."
+    text = f"Database {alias!r} is {vendor}: no records of tasks are kept there; the tasks themselves run."
     hint = f"Records need {' or '.join(VENDORS)}. Dead letters and results stay with the broker."
     return [Warning(text, hint=hint, id=f"{LABEL}.W011")]
+
+
+@register(Tags.compatibility)
+def isolation(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
+    """Above READ COMMITTED, MySQL and MariaDB lock gaps between rows: claims then wait for each other and deadlock."""
+    alias = _queue_alias()
+    if alias is None or connections[alias].vendor != MYSQL:
+        return []
+    level = connections.settings[alias].get("OPTIONS", {}).get("isolation_level", READ_COMMITTED)
+    if str(level).lower() == READ_COMMITTED:
+        return []
+    text = f"Database {alias!r} holds the queue with isolation_level {level!r}; workers would wait for each other."
+    hint = f"Set OPTIONS['isolation_level'] = {READ_COMMITTED!r}, or leave it out: that is Django's default."
+    return [Warning(text, hint=hint, id=f"{LABEL}.W013")]
 
 
 @register(Tags.database)
@@ -162,8 +241,9 @@ def migrations_applied(app_configs: Apps, databases: Sequence[str] | None = None
     found: list[CheckMessage] = []
     if sys.argv[1:2] == ["migrate"]:
         return found  # migrate runs these checks first, and would warn of what it is about to cure
+    ours = {_queue_alias() or "default", conf.read().records_database}
     for alias in databases or []:
-        if alias == (_queue_alias() or "default") and _pending(alias):
+        if alias in ours and _pending(alias):
             text = f"Migrations of {LABEL} are not applied to database {alias!r}."
             found.append(Warning(text, hint=f"python manage.py migrate --database {alias}", id=f"{LABEL}.W003"))
     return found
@@ -180,9 +260,9 @@ def _pending(alias: str) -> bool:
 
 @register(Tags.database)
 def connection_budget(app_configs: Apps, databases: Sequence[str] | None = None, **kwargs: Any) -> list[CheckMessage]:
-    """Each thread holds a connection, and each process one or two for the queue itself."""
+    """Each thread holds a connection, and each process some for the queue, the records and its heartbeat."""
     settings = conf.read()
-    needed = settings.processes * (settings.threads + 3)
+    needed = settings.processes * (settings.threads + CONNECTIONS_BESIDE_THREADS)
     found: list[CheckMessage] = []
     for alias in databases or []:
         limit = _connection_limit(alias)
@@ -197,11 +277,12 @@ def connection_budget(app_configs: Apps, databases: Sequence[str] | None = None,
 
 
 def _connection_limit(alias: str) -> int | None:
-    if connections[alias].vendor != "postgresql":
+    question = CONNECTION_LIMIT.get(connections[alias].vendor)
+    if question is None:
         return None
     try:
         with connections[alias].cursor() as cursor:
-            cursor.execute("SHOW max_connections")
+            cursor.execute(question)
             return int(cursor.fetchone()[0])
     except DatabaseError:
         return None  # as above

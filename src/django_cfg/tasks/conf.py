@@ -1,4 +1,4 @@
-"""The one reader of Django's settings: `DRAMATIQ_BROKER` and `DJANGO_CFG_TASKS`, typed and with defaults.
+"""The one reader of Django's settings: `DRAMATIQ_BROKER`, `DJANGO_CFG_TASKS`, `DRAMATIQ_CRON_JOBS`, typed.
 
 `TaskConfig` writes every key. A project that keeps its own settings.py may leave out any of them; the
 defaults below are those of `TaskConfig` (a test compares the two).
@@ -44,17 +44,36 @@ class TaskSettings:
     max_backoff: int = 30_000
     max_age: int | None = None
     time_limit: int = 600_000
+    hard_time_limit_ms: int | None = None
     lease_ms: int = 30_000
     max_deliveries: int = 5
+    max_tasks_per_child: int | None = None
+    max_memory_mb: int | None = None
     shutdown_timeout_ms: int = 25_000
     worker_conn_max_age: int | None = 60
     max_payload_bytes: int = 262_144
+    enqueue_on_commit: bool = True
     result_backend: str | None = None
     result_ttl_days: float = 30
+    probe: str | None = None
+    notices: tuple[str, ...] = ()
+    notices_every_s: int = 300
+    notices_private_hosts: tuple[str, ...] = ()
+    health_min_workers: int = 1
+    health_max_wait_s: int | None = 300
+    health_max_pending: int | None = None
+    health_max_dead: int | None = 100
+    records: str | None = None
+    record_retention_days: float = 30
+    records_database: str = "default"
     admin_enabled: bool = False
     prometheus_enabled: bool = False
+    otel_enabled: bool = False
     redis_key_prefix: str = "dramatiq"
+    rabbitmq_prefix: str = "dramatiq"
+    schedules: tuple[dict[str, Any], ...] = ()
     broker_options: dict[str, Any] = field(default_factory=dict)
+    cron_jobs: tuple[dict[str, Any], ...] = ()
 
 
 KNOWN = {f.name for f in dataclasses.fields(TaskSettings)} - {
@@ -62,6 +81,7 @@ KNOWN = {f.name for f in dataclasses.fields(TaskSettings)} - {
     "broker_class",
     "middleware",
     "broker_options",
+    "cron_jobs",
 }
 
 
@@ -84,7 +104,29 @@ def read() -> TaskSettings:
         broker_class=broker.get("BROKER", ""),
         middleware=tuple(broker.get("MIDDLEWARE", DEFAULT_MIDDLEWARE)),
         broker_options=options,
+        cron_jobs=tuple(getattr(settings, "DRAMATIQ_CRON_JOBS", ())),
     )
+
+
+def records_alias() -> str:
+    """The database that keeps records, results of some brokers, schedules and the announcements of workers."""
+    return read().records_database
+
+
+def project() -> str:
+    """The name of this Django project: the package of its URLs, else of its settings; empty where neither is set."""
+    module = getattr(settings, "ROOT_URLCONF", "") or getattr(settings, "SETTINGS_MODULE", "")
+    return str(module).partition(".")[0]
+
+
+def result_expiration_days() -> float | None:
+    """How long the result of a Django task is kept, in days; None: as long as other results."""
+    return getattr(settings, "TASKS_RESULT_EXPIRATION_DAYS", None)
+
+
+def tasks_log_level() -> str | None:
+    """The level of Django's logger of tasks; None: as LOGGING says."""
+    return getattr(settings, "TASKS_LOG_LEVEL", None)
 
 
 def _frozen(value: Any) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from django_cfg.tasks.lifecycle import Kind
 
@@ -40,6 +40,11 @@ class TaskSettled:
     Attributes:
         fence, generation: which claim of which life of the message.
         wait_ms, run_ms: from runnable to started, from started to ended.
+        deliveries: earlier runs that ended with the death of their process.
+        body: the message as it was stored; None where nobody read it.
+        result: what the task returned, in wire form; None if nothing is kept.
+        started: False for a claim that was given back or buried before its task began.
+        fingerprint, place: which fault it was, and the function that raised.
     """
 
     message_id: str
@@ -56,6 +61,12 @@ class TaskSettled:
     error_type: str
     error: str
     traceback: str
+    deliveries: int = 0
+    body: str = ""
+    result: Any = None
+    started: bool = True
+    fingerprint: str = ""
+    place: str = ""
 
 
 @dataclass(frozen=True, slots=True)

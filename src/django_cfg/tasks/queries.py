@@ -2,34 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from datetime import datetime
 from typing import cast
 
 import dramatiq
-from django.db.models import Count, Max, Q, Sum
 
 from django_cfg.tasks.brokers.base import EngineBroker
 from django_cfg.tasks.brokers.contract import DeadFilter, DeadLetterInfo, QueueStats
-from django_cfg.tasks.lifecycle import State
-from django_cfg.tasks.models import TaskRecord
+from django_cfg.tasks.brokers.outbox import look
+from django_cfg.tasks.brokers.outbox.look import Backlog
+from django_cfg.tasks.conf import records_alias
+from django_cfg.tasks.models import ErrorGroup, OperatorAction
+from django_cfg.tasks.records import stats
+from django_cfg.tasks.records.filter import TaskFilter, parse
+from django_cfg.tasks.records.policy import Policy, policy_of, refuse_unrecorded, refuse_without_records
+from django_cfg.tasks.records.reading import Page, TaskDetail, detail, page
+from django_cfg.tasks.records.stats import Span, TaskStats, TaskSummary
+from django_cfg.tasks.worker import roster
+from django_cfg.tasks.worker.roster import WorkerStats
 
-SAMPLE = 10_000
-
-
-@dataclass(frozen=True, slots=True)
-class TaskSummary:
-    """What the records say about one task on one queue. Times in milliseconds; medians of the latest tasks."""
-
-    task: str
-    queue: str
-    attempts: int
-    completed: int
-    retried: int
-    dead: int
-    wait_ms_p50: float
-    wait_ms_max: float
-    run_ms_p50: float
-    run_ms_max: float
+__all__ = ["Page", "Span", "TaskDetail", "TaskFilter", "TaskStats", "TaskSummary", "WorkerStats"]
 
 
 def broker() -> EngineBroker:
@@ -37,9 +29,24 @@ def broker() -> EngineBroker:
     return cast("EngineBroker", dramatiq.get_broker())
 
 
+def policy() -> Policy:
+    """What this project records."""
+    return policy_of(broker().settings)
+
+
 def queue_stats() -> list[QueueStats]:
     """Every queue with its counts, by name."""
     return broker().queue_stats()
+
+
+def outbox() -> list[Backlog]:
+    """Databases that hold messages on their way to the broker; usually none."""
+    return look.backlog()
+
+
+def workers() -> list[WorkerStats]:
+    """Every announced worker process, by host and pid: active, idle or lost. Never a web process."""
+    return roster.workers()
 
 
 def dead_letters(limit: int = 20) -> list[DeadLetterInfo]:
@@ -52,31 +59,80 @@ def count_failed(only: DeadFilter) -> int:
     return broker().count_dead(only)
 
 
+def tasks(only: TaskFilter | str = "", limit: int = 50, after: str = "") -> Page:
+    """Records that match, the last changed first.
+
+    Parameters:
+        only: a filter, or its text: `state:failed queue:mail since:2h`.
+        after: `next` of the page before.
+
+    Raises:
+        FilterError: the text or the cursor says nothing clear.
+        NotRecorded: a state that the setting `records` does not record; names it and where the answer is.
+    """
+    meant = parse(only) if isinstance(only, str) else only
+    refuse_without_records(policy())
+    for state in meant.states:
+        refuse_unrecorded(policy(), state)
+    return page(records_alias(), meant, limit, after)
+
+
+def task(message_id: str) -> TaskDetail | None:
+    """One record with its failed attempts; None if nothing is recorded under this id."""
+    return detail(records_alias(), message_id)
+
+
+def failures(limit: int = 50, since: datetime | None = None) -> list[ErrorGroup]:
+    """Faults, the last seen first: the same task, type of error and way through the code.
+
+    Raises:
+        NotRecorded: `records="off"`.
+    """
+    refuse_without_records(policy())
+    groups = ErrorGroup.objects.using(records_alias()).order_by("-last_seen", "-fingerprint")
+    return list((groups if since is None else groups.filter(last_seen__gte=since))[:limit])
+
+
+def operator_actions(limit: int = 50) -> list[OperatorAction]:
+    """What operators did, the newest first."""
+    return list(OperatorAction.objects.using(records_alias()).order_by("-id")[:limit])
+
+
 def task_summary() -> list[TaskSummary]:
-    """One row a task and queue, from the records."""
-    rows = (
-        TaskRecord.objects.values("task", "queue")
-        .order_by("queue", "task")
-        .annotate(
-            attempts=Sum("attempts"),
-            completed=Count("message_id", filter=Q(state=State.COMPLETED.value)),
-            retried=Sum("retries"),
-            dead=Count("message_id", filter=Q(state=State.DEAD_LETTER.value)),
-            wait_ms_max=Max("wait_ms"),
-            run_ms_max=Max("run_ms"),
-        )
-    )
-    return [
-        TaskSummary(
-            wait_ms_p50=_median(row["task"], row["queue"], "wait_ms"),
-            run_ms_p50=_median(row["task"], row["queue"], "run_ms"),
-            **row,
-        )
-        for row in rows
-    ]
+    """One row a task and queue, since rollups are kept (by default for years).
+
+    Raises:
+        NotRecorded: `records="off"`.
+    """
+    refuse_without_records(policy())
+    return stats.summary(records_alias())
 
 
-def _median(task: str, queue: str, field: str) -> float:
-    newest = TaskRecord.objects.filter(task=task, queue=queue).order_by("-enqueued_at")[:SAMPLE]
-    values = sorted(newest.values_list(field, flat=True))
-    return values[len(values) // 2] if values else 0.0
+def task_stats(since: datetime, until: datetime | None = None, *, task: str = "", queue: str = "") -> list[TaskStats]:
+    """Counts and percentiles of a span of time, one row a task and queue, without reading a single record.
+
+    Parameters:
+        since: the start, rounded down to the minute (for spans up to 6 hours), hour (up to 14 days) or day.
+        until: the end; None: now.
+        task, queue: only of this one; "": of all.
+
+    Raises:
+        NotRecorded: `records="off"`.
+    """
+    refuse_without_records(policy())
+    return stats.by_task(records_alias(), since, until, task=task, queue=queue)
+
+
+def throughput(since: datetime, until: datetime | None = None, *, task: str = "", queue: str = "") -> list[Span]:
+    """The same over all tasks as a series of spans, oldest first, for a chart; spans in which nothing ran are left out.
+
+    Raises:
+        NotRecorded: `records="off"`.
+    """
+    refuse_without_records(policy())
+    return stats.series(records_alias(), since, until, task=task, queue=queue)
+
+
+def records_dropped() -> int:
+    """How many records were never written, because the database was too slow or away for too long."""
+    return stats.dropped(records_alias())

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import ClassVar, NoReturn
 
 from django_prodserver.apps_to_serve import asgi_application, wsgi_application
 from django_prodserver.args import Value
 from django_prodserver.backends.base import BaseServerBackend, Facts, ModuleBackend, number
+from django_prodserver.backends.forking import fork_instead_of_spawn
 from django_prodserver.options import Options
 from django_prodserver.readers import from_click
 
@@ -24,6 +25,10 @@ class UvicornServer(ModuleBackend, BaseServerBackend):
 
     def arguments(self, argv: Sequence[str]) -> list[str]:
         return [*argv, asgi_application(self.app)]
+
+    def start_server(self, *argv: str) -> NoReturn:
+        fork_instead_of_spawn(importlib.import_module("uvicorn._subprocess"))
+        super().start_server(*argv)
 
     def read_facts(self, values: Mapping[str, list[str]]) -> Facts:
         address = (values.get("host", ["127.0.0.1"])[-1], int(number(values, "port", 8000)))

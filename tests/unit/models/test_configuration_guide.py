@@ -15,7 +15,7 @@ from django_cfg.models.database import DatabaseConfig
 from django_cfg.models.email import EmailConfig
 from django_cfg.models.environment import Environment, RedisUrls
 from django_cfg.models.process import ProcessConfig
-from django_cfg.models.tasks import DramatiqConfig, TaskConfig
+from django_cfg.models.tasks import CronJob, DramatiqConfig, IntervalJob, TaskConfig
 from django_cfg.models.telegram import TelegramConfig
 from django_cfg.project import DjangoConfig
 
@@ -24,6 +24,8 @@ MODELS = (
     DjangoConfig,
     TaskConfig,
     DramatiqConfig,
+    CronJob,
+    IntervalJob,
     CacheConfig,
     DatabaseConfig,
     EmailConfig,

@@ -17,14 +17,6 @@ from django_cfg.tasks.conf import TaskSettings
 FAST = TaskSettings(max_retries=2, min_backoff=10, max_backoff=20, max_deliveries=3, max_payload_bytes=100_000)
 
 
-@pytest.fixture(autouse=True)
-def same_broker_afterwards() -> Iterator[None]:
-    """Changing INSTALLED_APPS makes another global broker, which nobody takes back."""
-    before = dramatiq_broker.global_broker
-    yield
-    dramatiq_broker.global_broker = before
-
-
 def serving(url: str, **changes: Any) -> Iterator[EngineBroker]:
     before = dramatiq_broker.global_broker
     broker = make.make(replace(FAST, broker_url=url, **changes))

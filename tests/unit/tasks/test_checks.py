@@ -8,6 +8,7 @@ from typing import Any
 
 import dramatiq
 import pytest
+import time_machine
 from django.conf import settings as django_settings
 from django.core.checks import CheckMessage, run_checks
 from django.db import connection, connections
@@ -27,6 +28,7 @@ def said(check: Callable[..., list[CheckMessage]], databases: list[str] | None =
     return [str(message.id).removeprefix("django_cfg_tasks.") for message in found]
 
 
+@pytest.mark.django_db(databases="__all__")  # Django's own checks may ask a MySQL server what it is
 def test_a_project_as_it_should_be_hears_nothing() -> None:
     assert [m for m in run_checks() if str(m.id).startswith("django_cfg_tasks")] == []
 
@@ -64,6 +66,8 @@ def test_w004_more_threads_than_connections() -> None:
     if "postgres" in django_settings.DATABASES:
         assert said(checks.connection_budget, ["postgres"], DJANGO_CFG_TASKS={"processes": 1, "threads": 1}) == []
         assert said(checks.connection_budget, ["postgres"], DJANGO_CFG_TASKS=many) == ["W004"]
+    if "mysql" in django_settings.DATABASES:
+        assert said(checks.connection_budget, ["mysql"], DJANGO_CFG_TASKS=many) == ["W004"]
 
 
 @pytest.mark.parametrize(
@@ -109,7 +113,60 @@ def test_w009_middleware_that_was_missing_and_w010_a_name_that_means_another() -
     assert said(checks.middleware_list, DRAMATIQ_BROKER={"MIDDLEWARE": list(stack.NEEDED)}) == []
 
 
+@pytest.mark.mariadb
+def test_w013_isolation_that_makes_claims_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks, "_queue_alias", lambda: "mysql")
+    assert said(checks.isolation) == []
+    changed = deepcopy(connections.settings)
+    changed["mysql"]["OPTIONS"] = {"isolation_level": "repeatable read"}
+    monkeypatch.setattr(connections, "_settings", changed)
+    monkeypatch.setitem(connections.__dict__, "settings", changed)
+    assert said(checks.isolation) == ["W013"]
+
+
 def test_a_database_that_cannot_keep_records_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     assert said(checks.records_database) == []
     monkeypatch.setattr(checks, "VENDORS", ("postgresql",))
     assert said(checks.records_database) == ["W011"]
+    assert said(checks.records_database, DJANGO_CFG_TASKS={"records_database": "nowhere"}) == ["E012"]
+
+
+@pytest.mark.parametrize(
+    ("url", "warned"),
+    [
+        ("amqp://guest:guest@rabbit.example/", ["django_cfg_tasks.W023"]),
+        ("amqps://rabbit.example", ["django_cfg_tasks.W023"]),
+        ("amqp://guest:guest@127.0.0.1/", []),
+        ("amqp://shop:secret@rabbit.example/", []),
+        ("database://default", []),
+    ],
+)
+def test_guest_at_another_host_is_named(settings: Any, url: str, warned: list[str]) -> None:
+    settings.DRAMATIQ_BROKER = {"OPTIONS": {"url": url}}
+    assert [message.id for message in checks.rabbitmq_guest(None)] == warned
+
+
+@pytest.mark.parametrize(
+    ("job", "ids"),
+    [
+        ({"actor_name": "known", "cron": "0 2 * * *", "timezone": "UTC"}, []),
+        ({"actor_name": "known", "cron": "61 * * * *"}, ["E020"]),
+        ({"actor_name": "known", "cron": "0 2 * * *", "timezone": "EST5"}, ["E020"]),
+        ({"actor_name": "knwon", "cron": "0 2 * * *"}, ["E021"]),
+        ({"actor_name": "known", "cron": "30 2 * * *", "timezone": "Europe/Berlin"}, ["I022"]),
+    ],
+)
+def test_a_schedule_that_is_wrong_runs_no_task_or_meets_a_change_of_clocks(
+    stub: EngineBroker, job: dict[str, str], ids: list[str]
+) -> None:
+    dramatiq.actor(lambda: None, actor_name="known")
+    assert said(checks.schedules, DRAMATIQ_CRON_JOBS=[job]) == ids
+
+
+def test_the_note_on_a_change_of_clocks_says_when_it_runs_instead(stub: EngineBroker) -> None:
+    dramatiq.actor(lambda: None, actor_name="known")
+    job = {"actor_name": "known", "cron": "30 2 * * *", "timezone": "Europe/Berlin"}
+    with time_machine.travel("2026-11-21"), override_settings(**PLAIN, DRAMATIQ_CRON_JOBS=[job]):
+        [note] = checks.schedules(None)
+    assert note.msg == "Schedule 'known': 02:30 does not exist on 28 Mar 2027 in Europe/Berlin."
+    assert str(note.hint).startswith("It runs at 03:00 then.")

@@ -143,6 +143,17 @@ def cleanup_expired_sessions() -> str:
     return f"deleted {deleted} expired sessions"
 
 
+@dramatiq.actor(queue_name="email")
+def send_daily_report() -> str:
+    """Tell everybody on the staff what was ordered yesterday; scheduled for weekdays in `api/config.py`."""
+    yesterday = timezone.localdate() - timedelta(days=1)
+    orders = Order.objects.filter(placed_at__date=yesterday).count()
+    staff = get_user_model().objects.filter(is_staff=True)
+    for user in staff:
+        _send("daily_report", user, f"Orders of {yesterday}", orders=orders, day=yesterday)
+    return f"told {len(staff)} people about {orders} orders"
+
+
 def _user(user_id: int) -> AbstractUser:
     return get_user_model().objects.get(pk=user_id)
 

@@ -14,15 +14,17 @@ from django_cfg.models.problem import suggest
 from django_cfg.models.tasks.url_options import AMQP_OPTIONS, REDIS_OPTIONS, is_whole_number, option_complaint
 from django_cfg.redact import HIDDEN, redact_url
 
+SENTINEL_SCHEMES = ("redis+sentinel", "sentinel")
 REDIS_SCHEMES = ("redis", "rediss", "unix")
 AMQP_SCHEMES = ("amqp", "amqps")
-BROKER_SCHEMES = (*REDIS_SCHEMES, *AMQP_SCHEMES, "database", "stub")
+BROKER_SCHEMES = (*REDIS_SCHEMES, *AMQP_SCHEMES, "database", "stub", *SENTINEL_SCHEMES)
 # RabbitMQ cannot answer "give me the result of that task", so results never go there.
-RESULT_SCHEMES = (*REDIS_SCHEMES, "database", "stub")
+RESULT_SCHEMES = (*REDIS_SCHEMES, "database", "stub", *SENTINEL_SCHEMES)
 
 UNEXPANDED = re.compile(r"\$\{[^}]*\}?")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*)://")
 _BARE_HOST = re.compile(r"[A-Za-z0-9.\-]+(:\d{1,5})?(/\d*)?")
+_SENTINEL = re.compile(r"(\[[0-9A-Fa-f:]+\]|[A-Za-z0-9_.\-]+)(:\d{1,5})?")
 _ALIAS = re.compile(r"[A-Za-z_][A-Za-z0-9_\-]*")
 _MUST_BE_ENCODED = {"@": "%40", "#": "%23", "/": "%2F", "?": "%3F"}
 _RABBITMQ_PORTS = (":5671", ":5672")
@@ -56,6 +58,9 @@ def _complaints(url: str, schemes: tuple[str, ...]) -> Iterator[str]:
         yield _wrong_scheme(scheme, schemes, redact_url(url))
         return
     yield from _unescaped(url[found.end() :], scheme)
+    if scheme in SENTINEL_SCHEMES:
+        yield from _sentinel(urlsplit(url), redact_url(url))
+        return
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -136,6 +141,19 @@ def _two_databases(parts: SplitResult, steps: list[str]) -> Iterator[str]:
     option = re.search(r"(?:^|&)db=(\d+)", parts.query)
     if steps and option and steps[0] != option[1]:
         yield f"names two databases (/{steps[0]} and ?db={option[1]}); keep one of them"
+
+
+def _sentinel(parts: SplitResult, shown: str) -> Iterator[str]:
+    """Several hosts are no URL for the standard library, so they are read here."""
+    hosts = parts.netloc.rpartition("@")[2].split(",")
+    if not all(_SENTINEL.fullmatch(host) for host in hosts):
+        yield "must name sentinels as host:port, with commas between; write redis+sentinel://h1:26379,h2:26379/service/0"
+    service, *rest = [step for step in parts.path.split("/") if step] or [""]
+    if not service:
+        yield "names no service; write redis+sentinel://h1:26379,h2:26379/service/0"
+    if len(rest) > 1 or not all(map(is_whole_number, rest)):
+        yield f"after the service comes one database number, got {_quoted('/'.join(rest), shown)}"
+    yield from option_complaint(parts.query, REDIS_OPTIONS, shown)
 
 
 def _unix(parts: SplitResult, shown: str) -> Iterator[str]:

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field
 
 from django_cfg.models.part import Part
 from django_cfg.models.problem import Problem
-from django_cfg.models.tasks.names import check_dotted, check_key_prefix, check_queue, check_unique
+from django_cfg.models.tasks.names import check_amqp_prefix, check_dotted, check_key_prefix, check_queue, check_unique
 
 DEFAULT_MIDDLEWARE = (
     "dramatiq.middleware.AgeLimit",
@@ -42,6 +42,11 @@ class DramatiqConfig(Part):
     time_limit: int = Field(
         default=600_000, ge=1, description="Exception in the thread of a task that runs longer, ms."
     )
+    hard_time_limit_ms: int | None = Field(
+        default=None,
+        ge=1,
+        description="The process of a task that runs longer is killed, ms; None: `time_limit` + 30000.",
+    )
 
     lease_ms: int = Field(
         default=30_000,
@@ -51,6 +56,12 @@ class DramatiqConfig(Part):
     )
     max_deliveries: int = Field(
         default=5, ge=1, description="Started runs that died with their process before it is a dead letter."
+    )
+    max_tasks_per_child: int | None = Field(
+        default=None, ge=1, description="A worker process that has run so many tasks is replaced; None: never."
+    )
+    max_memory_mb: int | None = Field(
+        default=None, ge=16, description="A worker process with more resident memory, MiB, is replaced; None: never."
     )
     shutdown_timeout_ms: int = Field(
         default=25_000,
@@ -67,10 +78,14 @@ class DramatiqConfig(Part):
     redis_key_prefix: Annotated[str, AfterValidator(check_key_prefix)] = Field(
         default="dramatiq", description="First part of every Redis key."
     )
+    rabbitmq_prefix: Annotated[str, AfterValidator(check_amqp_prefix)] = Field(
+        default="dramatiq", description="First part of the name of every queue and exchange in RabbitMQ."
+    )
 
     prometheus_enabled: bool = Field(
         default=False, description="Worker metrics for Prometheus, on 127.0.0.1:9191 (extra `prometheus`)."
     )
+    otel_enabled: bool = Field(default=False, description="OpenTelemetry spans from send to run (extra `otel`).")
     admin_enabled: bool = Field(default=False, description="Record every task and show the admin pages.")
     middleware: Annotated[list[MiddlewarePath], AfterValidator(lambda paths: check_unique("middleware", paths))] = (
         Field(default_factory=lambda: list(DEFAULT_MIDDLEWARE), description="Dotted paths; the order matters.")
@@ -88,4 +103,11 @@ class DramatiqConfig(Part):
                 ("min_backoff",),
                 f"min_backoff {least} ms is above max_backoff {most} ms",
                 cure="lower min_backoff or raise max_backoff",
+            )
+        soft, hard = values.get("time_limit"), values.get("hard_time_limit_ms")
+        if soft is not None and hard is not None and hard < soft:
+            yield Problem(
+                ("hard_time_limit_ms",),
+                f"hard_time_limit_ms {hard} is below time_limit {soft}: no task would get its exception",
+                cure="raise hard_time_limit_ms or lower time_limit",
             )

@@ -10,6 +10,7 @@ from django_cfg.redact import redact_value
 _QUEUE = re.compile(r"[a-zA-Z_][a-zA-Z0-9._-]*")
 _RESERVED_ENDINGS = (".DQ", ".XQ")
 _DOTTED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
+_AMQP_PREFIX = re.compile(r"[A-Za-z0-9_.\-]{1,16}")
 _KEY_PREFIX = re.compile(r"[A-Za-z0-9_.:{}\-]+")
 
 
@@ -54,6 +55,18 @@ def check_key_prefix(prefix: str) -> str:
     return prefix
 
 
+def check_amqp_prefix(prefix: str) -> str:
+    """A prefix of queues in RabbitMQ; short, because a delayed message carries its way in 255 bytes.
+
+    Raises:
+        ConfigurationError: empty, too long, or with characters that are the broker's own.
+    """
+    if not _AMQP_PREFIX.fullmatch(prefix):
+        shown = redact_value("prefix", prefix)
+        raise ConfigurationError(f"rabbitmq_prefix: {shown} must be 1 to 16 letters, digits and any of _ . -")
+    return prefix
+
+
 def check_unique(field: str, names: list[str]) -> list[str]:
     """The list as it is.
 
@@ -64,3 +77,36 @@ def check_unique(field: str, names: list[str]) -> list[str]:
     if twice:
         raise ConfigurationError(f"{field} names {', '.join(map(repr, twice))} more than once; keep one")
     return names
+
+
+_LISTEN = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]:|[A-Za-z0-9._\-]+:|:)?(\d{1,5})")
+
+
+def check_listen(text: str) -> str:
+    """An address to listen on, as it is.
+
+    Raises:
+        ConfigurationError: it is not `host:port`.
+    """
+    found = _LISTEN.fullmatch(text)
+    if found is None or int(found[1]) > 65535:
+        raise ConfigurationError(f"probe: expected host:port with a port of 0-65535, got {redact_value('probe', text)}")
+    return text
+
+
+def check_target(target: str) -> str:
+    """Who is told of dead letters, as it is. The path of a webhook is a secret and never shown.
+
+    Raises:
+        ConfigurationError: it is neither a mail address, a chat nor a webhook.
+    """
+    scheme, colon, rest = target.partition(":")
+    is_webhook = scheme in ("https", "http") and re.fullmatch(r"//[^/@\s]+(/\S*)?", rest)
+    is_mail = scheme == "mailto" and re.fullmatch(r"[^@\s,]+@[^@\s,]+(,[^@\s,]+@[^@\s,]+)*", rest)
+    is_chat = scheme == "telegram" and re.fullmatch(r"-?\d+|@\w+", rest)
+    if not (is_webhook or is_mail or is_chat):
+        raise ConfigurationError(
+            f"notices: {scheme + ':...' if colon else 'the entry'} is none of mailto:ops@example.com, "
+            "telegram:-100123 (or telegram:@name), https://host/path"
+        )
+    return target

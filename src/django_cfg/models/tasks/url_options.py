@@ -9,6 +9,7 @@ from urllib.parse import parse_qsl
 from django_cfg.models.problem import did_you_mean
 from django_cfg.redact import HIDDEN
 
+_VERIFY = {"none", "optional", "required"}
 _BOOLS = {"0", "1", "f", "t", "false", "true", "n", "y", "no", "yes"}
 
 
@@ -30,6 +31,7 @@ _EXPECTED: Mapping[str, Callable[[str], bool]] = {
     "a whole number": is_whole_number,
     "true or false": lambda text: text.lower() in _BOOLS,
     "text": bool,
+    "none, optional or required": lambda text: text.lower() in _VERIFY,
     "a number of 2 or 3": lambda text: text in ("2", "3"),
 }
 
@@ -54,16 +56,13 @@ REDIS_OPTIONS: Mapping[str, str] = {
 
 AMQP_OPTIONS: Mapping[str, str] = {
     "blocked_connection_timeout": "a number of seconds",
-    "channel_max": "a whole number",
-    "connection_attempts": "a whole number",
-    "frame_max": "a whole number",
     "heartbeat": "a whole number",
-    "locale": "text",
-    "retry_delay": "a number of seconds",
     "socket_timeout": "a number of seconds",
-    "ssl_options": "text",
-    "stack_timeout": "a number of seconds",
-    "tcp_options": "text",
+    "ssl_ca_certs": "text",
+    "ssl_cert_reqs": "none, optional or required",
+    "ssl_certfile": "text",
+    "ssl_check_hostname": "true or false",
+    "ssl_keyfile": "text",
 }
 
 

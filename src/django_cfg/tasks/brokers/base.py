@@ -12,7 +12,7 @@ from dramatiq.errors import QueueJoinTimeout
 from dramatiq.middleware import Middleware, MiddlewareError
 
 from django_cfg.errors import BrokerError, TasksDisabled
-from django_cfg.tasks.brokers import codec, options
+from django_cfg.tasks.brokers import codec, groups, options
 from django_cfg.tasks.brokers.actor import adopt
 from django_cfg.tasks.brokers.collector import Collector
 from django_cfg.tasks.brokers.contract import (
@@ -26,13 +26,21 @@ from django_cfg.tasks.brokers.contract import (
     QueueStats,
     ResultEntry,
     Session,
+    SessionInfo,
+    Standing,
     Waiter,
     Want,
+    Whereabouts,
 )
+from django_cfg.tasks.brokers.outbox.put import put
+from django_cfg.tasks.brokers.transactions import open_transaction
 from django_cfg.tasks.conf import TaskSettings
+from django_cfg.tasks.middleware.groups import EngineGroupCallbacks
 
 #: While these hooks run, what they enqueue becomes part of the outcome.
 COLLECTED = frozenset({"process_message", "skip_message", "ack", "nack"})
+#: What a task may say to the engine itself; what else, the middleware defines.
+OWN_OPTIONS = frozenset({"max_deliveries", "hard_time_limit_ms", "on_lost", "enqueue_on_commit"})
 Hook = Callable[..., Any]
 
 
@@ -40,31 +48,58 @@ class EngineBroker(Broker):
     """A Dramatiq broker that keeps the promise: accepted means it runs or stands among the dead letters.
 
     Attributes:
+        name: tells a broker beside the project's own apart, in an outbox; empty for the own one.
         is_transactional: enqueue takes part in the caller's database transaction.
+        transaction_alias: the database whose transactions it takes part in; None: of none.
         supports_async_send: `.send()` may be called in async code.
+        supports_find: a message that waits or runs can be looked up by its id. Without it `holds` raises, `cancel`
+            notes an order and says True to every id, an id that still lives is accepted twice, and a task that
+            returned None has no result.
         supports_peek, supports_priority, supports_cancel, supports_pause: what operators can do here.
+        counts_exactly: it knows every number of `QueueStats` and when the next delayed message is due; without it
+            `running` and `retrying` are None, and `scheduled` leaves out short delays.
+        sends_ahead: messages come to a worker before it asks; what it gives back may come to it again.
+        settles_for_the_dead: a session outlives its process, so another one can exchange in its name.
     """
 
     is_transactional = False
+    transaction_alias: str | None = None
     supports_async_send = True
+    supports_find = True
     supports_peek = True
     supports_priority = True
     supports_cancel = True
     supports_pause = True
+    counts_exactly = True
+    sends_ahead = False
+    settles_for_the_dead = True
 
     def __init__(self, settings: TaskSettings, middleware: list[Middleware]) -> None:
         self.settings = settings
         self._local = threading.local()
         self._hooks: dict[str, list[tuple[Middleware, str, Hook]]] = {}
+        self._hard_limits: dict[str, float] = {}
         self._known_options: frozenset[str] = frozenset()
+        self.spare_until = 0.0
+        self.name = ""
         super().__init__(middleware=middleware)
-        self.actor_options |= {"max_deliveries"}
+        self.actor_options |= OWN_OPTIONS
+        for one in self.middleware:
+            if isinstance(one, EngineGroupCallbacks):
+                one.bind(self)
 
     # -- the contract, one store each ------------------------------------------------------------------
 
     @abstractmethod
     def store(self, batch: Sequence[FollowUp]) -> None:
         """Store messages; when this returns they are accepted. An id that still lives is left alone."""
+
+    def refuse_to_start(self) -> None:
+        """Look, before workers start, for what would put tasks at risk.
+
+        Raises:
+            ConfigurationError: says what, and how to cure it.
+        """
 
     @abstractmethod
     def open_session(self, identity: ProcessIdentity) -> Session:
@@ -94,6 +129,9 @@ class EngineBroker(Broker):
     @abstractmethod
     def release(self, session: Session, message_ids: Iterable[str]) -> None:
         """Give claims back to their old position, uncounted."""
+
+    def stop_sending(self, session: Session) -> None:
+        """The worker will ask for nothing more soon: give back what was sent ahead (see `sends_ahead`)."""
 
     @abstractmethod
     def sweep(self, identity: ProcessIdentity) -> int:
@@ -131,9 +169,17 @@ class EngineBroker(Broker):
     def clear_dead(self, only: DeadFilter) -> int:
         """Delete dead letters; returns how many."""
 
+    def store_dead(self, messages: Sequence[Message[Any]], reason: str) -> None:
+        """Store messages as dead letters; an id that lives or is dead already is left alone.
+
+        Raises:
+            BrokerError: this broker takes none over.
+        """
+        raise BrokerError(f"{type(self).__name__} cannot take dead letters over from elsewhere")
+
     @abstractmethod
     def cancel(self, message_id: str) -> bool:
-        """Take a waiting message away; False if it is unknown or already runs."""
+        """Take a waiting message away; False if it is unknown or already runs (then its worker hears of it)."""
 
     @abstractmethod
     def pause(self, queue: str) -> None:
@@ -142,6 +188,38 @@ class EngineBroker(Broker):
     @abstractmethod
     def resume(self, queue: str) -> None:
         """End a pause."""
+
+    @abstractmethod
+    def paused_queues(self) -> frozenset[str]:
+        """Queues from which nothing is claimed until somebody resumes them."""
+
+    @abstractmethod
+    def ping(self) -> None:
+        """Ask the store for a sign of life.
+
+        Raises:
+            BrokerError: it gave none, or refuses us.
+        """
+
+    @abstractmethod
+    def whereabouts(self, message_id: str) -> Whereabouts | None:
+        """Where a message stands; None if it neither waits nor runs, or cannot be found by its id (`supports_find`)."""
+
+    def sessions(self) -> list[SessionInfo]:
+        """Open sessions; none where the store itself knows which worker lives."""
+        return []
+
+    def clock_ms(self) -> float | None:
+        """The store's clock, milliseconds since 1970; None where it has none of its own."""
+        return None
+
+    def elsewhere(self) -> list[str]:
+        """Other places of the same server that hold messages under the same name: a sign of a wrong address."""
+        return []
+
+    def server_warnings(self) -> list[str]:
+        """What about the store puts tasks at risk, or could not be looked at."""
+        return []
 
     @abstractmethod
     def store_result(self, message_id: str, entry: ResultEntry) -> None:
@@ -155,6 +233,28 @@ class EngineBroker(Broker):
     def holds(self, message_id: str) -> bool:
         """Whether the message still waits or runs."""
 
+    # -- groups ----------------------------------------------------------------------------------------
+
+    def open_group(self, group_id: str, size: int, ttl_ms: int) -> bool:
+        """Begin to count who arrives at a group with completion callbacks; False if it is open already."""
+        return groups.open_group(self._groups_alias, group_id, size, ttl_ms)
+
+    def arrive(self, group_id: str, member_id: str) -> bool:
+        """A member succeeded. True if it is the one that completed the group, however often it is asked.
+
+        Raises:
+            BrokerUnreachable: the store does not answer.
+        """
+        return groups.arrive(self._groups_alias, group_id, member_id)
+
+    @property
+    def _groups_alias(self) -> str:
+        return self.transaction_alias or self.settings.records_database
+
+    def find(self, message_id: str) -> Standing | None:
+        """A message that waits or runs; None if there is none, and where `supports_find` is False."""
+        return None
+
     # -- declaring -------------------------------------------------------------------------------------
 
     def declare_queue(self, queue_name: str) -> None:
@@ -166,12 +266,13 @@ class EngineBroker(Broker):
     def declare_actor(self, actor: Actor[Any, Any]) -> None:
         options.check_task(actor.actor_name, actor.options, actor.priority)
         adopt(actor)
+        self._hard_limits.pop(actor.actor_name, None)
         super().declare_actor(actor)
 
     def add_middleware(self, middleware: Middleware, **where: Any) -> None:
         super().add_middleware(middleware, **where)
         self._hooks.clear()
-        self._known_options = frozenset(self.actor_options | {"max_deliveries"})
+        self._known_options = frozenset(self.actor_options | OWN_OPTIONS)
 
     def forget_hooks(self) -> None:
         """The middleware list was changed from outside."""
@@ -242,7 +343,7 @@ class EngineBroker(Broker):
 
     def begin(self, claim: Claim) -> Collector:
         """Start to collect for this thread's task."""
-        collector = Collector(claim, self.settings.max_retries)
+        collector = Collector(claim, self.settings.max_retries, self.actors.get(claim.message.actor_name))
         self._local.collector = collector
         return collector
 
@@ -258,7 +359,7 @@ class EngineBroker(Broker):
     # -- enqueue ---------------------------------------------------------------------------------------
 
     def enqueue(self, message: Message[Any], *, delay: Any = None) -> Message[Any]:
-        """Accept a message; when this returns it is stored (or, inside `atomic()`, part of that transaction).
+        """Accept a message; when this returns it is stored, or part of the caller's transaction.
 
         Parameters:
             delay: milliseconds, a timedelta or an aware datetime; None runs it as soon as possible.
@@ -279,8 +380,7 @@ class EngineBroker(Broker):
             return collected
         self._refuse_if_disabled()
         self.emit_before("enqueue", message, span)
-        self.store([FollowUp(message, span or 0)])
-        self._mark_accepted(message)
+        self._accept([FollowUp(message, span or 0)])
         self.emit_after("enqueue", message, span)
         return message
 
@@ -290,13 +390,34 @@ class EngineBroker(Broker):
         batch = [FollowUp(m, options.delay_ms(m.actor_name, delay) or 0) for m in messages]
         for item in batch:
             self.emit_before("enqueue", item.message, item.delay_ms)
-        self.store(batch)
+        self._accept(batch)
         for item in batch:
-            self._mark_accepted(item.message)
             self.emit_after("enqueue", item.message, item.delay_ms)
         return [item.message for item in batch]
 
-    def _mark_accepted(self, message: Message[Any]) -> None:
+    def _accept(self, batch: Sequence[FollowUp]) -> None:
+        """Into the store, or into the outbox of the open transaction that the store is no part of."""
+        connection = open_transaction(self.transaction_alias or self.settings.records_database)
+        if connection is None or connection.alias == self.transaction_alias:
+            self._store_now(batch)
+            return
+        self._store_now([item for item in batch if not self._waits_for_commit(item.message)])
+        put(self, connection, [item for item in batch if self._waits_for_commit(item.message)])
+
+    def _store_now(self, batch: Sequence[FollowUp]) -> None:
+        if batch:
+            self.store(batch)
+        for item in batch:
+            self.mark_accepted(item.message)
+
+    def _waits_for_commit(self, message: Message[Any]) -> bool:
+        actor = self.actors.get(message.actor_name)
+        own = actor.options.get("enqueue_on_commit") if actor is not None else None
+        of_task = self.settings.enqueue_on_commit if own is None else own
+        return bool(message.options.get("enqueue_on_commit", of_task))
+
+    def mark_accepted(self, message: Message[Any]) -> None:
+        """The store has the message, and this process saw it."""
         # Messages are frozen; the mark is no field of theirs and never travels.
         object.__setattr__(message, "_accepted_by", self)
 
@@ -314,6 +435,13 @@ class EngineBroker(Broker):
         actor = self.actors.get(task)
         return actor.priority if actor is not None else 0
 
+    def priority_for(self, message: Message[Any]) -> int:
+        """The message's own priority where it carries one, else its task's."""
+        own = message.options.get("priority")
+        if not isinstance(own, int):
+            return self.priority_of(message.actor_name)
+        return max(-options.HIGHEST_PRIORITY, min(own, options.HIGHEST_PRIORITY))
+
     def limits_of(self, task: str) -> dict[str, Any]:
         """The ceilings for options inside a received message: what the task, else the configuration, says."""
         actor = self.actors.get(task)
@@ -321,9 +449,24 @@ class EngineBroker(Broker):
         return {name: own.get(name, getattr(self.settings, name)) for name in options.LIMITS}
 
     def max_deliveries_of(self, task: str) -> int:
-        actor = self.actors.get(task)
-        own = actor.options.get("max_deliveries") if actor is not None else None
+        """How many runs of the task may end with the death of their process before it is a dead letter."""
+        if self.option_of(task, "on_lost") == "dead_letter":
+            return 1
+        own = self.option_of(task, "max_deliveries")
         return own if own is not None else self.settings.max_deliveries
+
+    def option_of(self, task: str, name: str) -> Any:
+        """What the task itself says; None if it says nothing or is unknown."""
+        actor = self.actors.get(task)
+        return actor.options.get(name) if actor is not None else None
+
+    def hard_limit_s_of(self, task: str) -> float:
+        """After how many seconds the process of a running task is killed."""
+        known = self._hard_limits.get(task)
+        if known is None:
+            own, soft = self.option_of(task, "hard_time_limit_ms"), self.option_of(task, "time_limit")
+            known = self._hard_limits[task] = options.hard_limit_ms(own, soft, self.settings) / 1000
+        return known
 
     def _refuse_if_disabled(self) -> None:
         if not self.settings.enabled:
@@ -340,7 +483,10 @@ class EngineBroker(Broker):
 
         Raises:
             QueueJoinTimeout: it took longer.
+            BrokerError: this broker cannot tell (see `counts_exactly`).
         """
+        if not self.counts_exactly:
+            raise BrokerError("this broker cannot tell what runs; wait for results or for events")
         waiter = self.waiter()
         try:
             self._join(queue_name, timeout, waiter)
@@ -356,6 +502,4 @@ class EngineBroker(Broker):
             waited_ms += step_s * 1000
 
     def _is_busy(self, queue_name: str) -> bool:
-        return any(
-            s.pending + s.scheduled + s.running + s.retrying > 0 for s in self.queue_stats() if s.queue == queue_name
-        )
+        return any(stats.living > 0 for stats in self.queue_stats() if stats.queue == queue_name)

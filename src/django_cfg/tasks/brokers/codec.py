@@ -53,7 +53,7 @@ def encode(message: Message[Any], *, limit: int | None = None) -> str:
     for name, value in message.options.items():
         check(value, f"option {name!r} of {message.actor_name}")
     try:
-        data = _encoder.encode(message.asdict())
+        data = _encoder.encode(_fields(message))
     except UnicodeEncodeError as error:
         raise NotSerializable(
             f"the message for {message.actor_name} holds text that is not Unicode ({error.reason}); "
@@ -67,12 +67,45 @@ def encode(message: Message[Any], *, limit: int | None = None) -> str:
     return data.decode()
 
 
+def _fields(message: Message[Any]) -> dict[str, Any]:
+    """What `message.asdict()` gives, without looking the fields up each time."""
+    return {
+        "queue_name": message.queue_name,
+        "actor_name": message.actor_name,
+        "args": message.args,
+        "kwargs": message.kwargs,
+        "options": message.options,
+        "message_id": message.message_id,
+        "message_timestamp": message.message_timestamp,
+    }
+
+
 def decode(text: str | bytes) -> Message[Any]:
     """The message in a stored text.
 
     Raises:
         ValueError: the text is not JSON or not a message; the error says what is wrong with it.
     """
+    try:
+        stored = _stored.decode(text)
+    except (msgspec.DecodeError, RecursionError):
+        return _decode_odd(text)
+    message: Message[Any] = object.__new__(Message)
+    # A frozen dataclass sets each field by a call; this is done for every task that runs.
+    message.__dict__.update(
+        queue_name=stored.queue_name,
+        actor_name=stored.actor_name,
+        args=stored.args,
+        kwargs=stored.kwargs,
+        options=stored.options,
+        message_id=stored.message_id,
+        message_timestamp=stored.message_timestamp,
+    )
+    return message
+
+
+def _decode_odd(text: str | bytes) -> Message[Any]:
+    """A text that is no message as we write it: it may still be one, or the error says what is wrong."""
     try:
         fields = _decoder.decode(text)
     except (msgspec.DecodeError, RecursionError) as error:
@@ -93,6 +126,19 @@ def decode(text: str | bytes) -> Message[Any]:
     )
 
 
+class _Stored(msgspec.Struct):
+    """What a message is in JSON."""
+
+    queue_name: str
+    actor_name: str
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    options: dict[str, Any]
+    message_id: str
+    message_timestamp: int | float
+
+
+_stored = msgspec.json.Decoder(_Stored)
 _SHAPE: dict[str, type | tuple[type, ...]] = {
     "queue_name": str,
     "actor_name": str,

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
 
-from dramatiq import Message
+from dramatiq import Actor, Message
 from dramatiq.common import compute_backoff
 
 from django_cfg.errors import TaskError
@@ -22,6 +22,8 @@ from django_cfg.tasks.brokers import codec
 from django_cfg.tasks.brokers.contract import Claim, Failure, FollowUp, Outcome, ResultEntry
 from django_cfg.tasks.brokers.endings import ended_badly
 from django_cfg.tasks.lifecycle import Kind
+from django_cfg.tasks.privacy import scrubbed, secrets_in, signature_of
+from django_cfg.tasks.records.fingerprint import fingerprint, frames_of
 
 MACHINERY = ("django_cfg.tasks.", "dramatiq.")
 MAX_ERRORS = 5
@@ -39,6 +41,7 @@ class Collector:
 
     claim: Claim
     default_max_retries: int
+    actor: Actor[Any, Any] | None = None
     is_open: bool = False
     hook: str = ""
     retry_delay_ms: int | None = None
@@ -80,7 +83,7 @@ class Collector:
 
     def outcome(self, *, failed: bool, skipped: bool, error: BaseException | None) -> Outcome:
         """The verdict. Only an explicit one releases a message as finished (no verdict is not success)."""
-        failure = describe(error) if error is not None else None
+        failure = self._describe(error) if error is not None else None
         if self.retry_message is not None:
             return self._end(Kind.RETRY, failure, "", self.retry_message, self.retry_delay_ms or 0)
         if failed:
@@ -94,7 +97,7 @@ class Collector:
 
     def _after_hook_error(self, error: BaseException) -> Outcome:
         """A hook that broke may have taken a follow-up with it, so the task has not ended well."""
-        failure, message = describe(error), self.claim.message
+        failure, message = self._describe(error), self.claim.message
         retries = int(message.options.get("retries", 0))
         limit = message.options.get("max_retries", self.default_max_retries)
         # A follow-up that cannot be accepted (a result that is no JSON) would not be the next time either.
@@ -103,6 +106,9 @@ class Collector:
         again = message.copy(options={"retries": retries + 1})
         _, delay = compute_backoff(retries, factor=HOOK_BACKOFF_MS, max_backoff=HOOK_MAX_BACKOFF_MS)
         return self._end(Kind.RETRY, failure, "hook failed", again, delay)
+
+    def _describe(self, error: BaseException) -> Failure:
+        return describe(error, secrets_of(as_stored(self.claim), self.actor))
 
     def _result(self, kind: Kind, reason: str) -> ResultEntry | None:
         if kind is Kind.DEAD and self.result is None and reason != "failed":
@@ -151,12 +157,21 @@ def _reason(reason: str, failure: Failure | None) -> str:
     return reason
 
 
-def describe(error: BaseException) -> Failure:
-    """An exception as bounded text; the innermost frames of a long traceback are kept."""
-    text = _storable("".join(traceback.format_exception(type(error), error, _from_task(error.__traceback__))))
+def describe(error: BaseException, secrets: frozenset[str] = frozenset()) -> Failure:
+    """An exception as bounded text without secrets; the innermost frames of a long traceback are kept."""
+    trace = _from_task(error.__traceback__)
+    text = scrubbed(_storable("".join(traceback.format_exception(type(error), error, trace))), secrets)
     if len(text) > MAX_TRACEBACK:
         text = "[...]\n" + text[-MAX_TRACEBACK:]
-    return Failure(type(error).__name__, text_of(error)[:MAX_ERROR_TEXT], text)
+    frames, path = frames_of(trace), f"{type(error).__module__}.{type(error).__qualname__}"
+    kind = type(error).__name__
+    said = scrubbed(text_of(error), secrets)[:MAX_ERROR_TEXT]
+    return Failure(kind, said, text, fingerprint(kind, frames), frames[-1] if frames else "", path)
+
+
+def secrets_of(message: Message[Any], actor: Actor[Any, Any] | None) -> frozenset[str]:
+    """Values among a message's arguments that must not show up in the texts of its errors."""
+    return secrets_in(message.args, message.kwargs, signature_of(actor.fn if actor is not None else None))
 
 
 def text_of(error: BaseException) -> str:
@@ -184,6 +199,7 @@ def with_error(message: Message[Any], failure: Failure) -> Message[Any]:
     """The message with this failure as the newest of its last five; it travels with the message."""
     entry = {
         "type": failure.type,
+        "path": failure.path,
         "text": failure.text,
         "traceback": failure.traceback,
         "at": round(time.time() * 1000),
@@ -199,6 +215,7 @@ def fresh(message: Message[Any]) -> Message[Any]:
     """The message as it was before it ever ran: for a retry that an operator asked for."""
     spent = {
         "retries",
+        "attempts",
         "errors",
         "traceback",
         "requeue_timestamp",
@@ -206,7 +223,7 @@ def fresh(message: Message[Any]) -> Message[Any]:
         "unknown_since",
         "redis_message_id",
     }
-    options = {name: value for name, value in message.options.items() if name not in spent}
+    options = {name: value for name, value in message.options.items() if name not in spent} | {"revived": True}
     return Message(
         queue_name=message.queue_name,
         actor_name=message.actor_name,

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from dramatiq import Message
 from dramatiq.broker import MessageProxy
 
-from django_cfg.tasks.lifecycle import Kind
+from django_cfg.tasks.lifecycle import Kind, State
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +31,7 @@ class Claim:
         age_ms: from the moment it was accepted to the moment of the claim, by the broker's clock.
         received_at: this process's monotonic clock when the claim arrived, in seconds.
         body: the stored text of the message; a task may change its own arguments in place.
+        key: the broker's own handle of the message; nobody else reads it.
     """
 
     message: Message[Any]
@@ -43,6 +44,7 @@ class Claim:
     age_ms: float = 0.0
     received_at: float = field(default_factory=time.monotonic)
     body: str = field(default="", repr=False)
+    key: int = 0
 
     @property
     def message_id(self) -> str:
@@ -56,11 +58,20 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why an attempt failed, as text: exception objects never travel."""
+    """Why an attempt failed, as text without secrets: exception objects never travel.
+
+    Attributes:
+        fingerprint: the same for every failure of the same type on the same way through the code.
+        place: the innermost function, as `module:function`.
+        path: where the exception's class lives, as `module.Class`.
+    """
 
     type: str
     text: str
     traceback: str = ""
+    fingerprint: str = ""
+    place: str = ""
+    path: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,16 +154,83 @@ class Session:
 
 
 @dataclass(frozen=True, slots=True)
+class SessionInfo:
+    """An open session as an operator sees it.
+
+    Attributes:
+        lease_left_s: until its claims go to others; below 0 when a sweep is due.
+        held: how many messages it has claimed.
+    """
+
+    process: ProcessIdentity
+    lease_left_s: float
+    held: int
+
+
+@dataclass(frozen=True, slots=True)
+class Whereabouts:
+    """Where a message stands that waits or runs.
+
+    Attributes:
+        age_s: since it was accepted, by the broker's clock.
+        due_in_s: until it may run; 0 when it may run now.
+        deliveries: runs that ended with the death of their process.
+        session: who has claimed it; None while it waits.
+    """
+
+    message_id: str
+    task: str
+    queue: str
+    state: State
+    age_s: float
+    due_in_s: float = 0.0
+    deliveries: int = 0
+    session: SessionInfo | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class QueueStats:
-    """One queue at this moment."""
+    """One queue at this moment. None: the broker cannot tell (`counts_exactly` is False)."""
 
     queue: str
     pending: int = 0
     scheduled: int = 0
-    running: int = 0
-    retrying: int = 0
+    running: int | None = 0
+    retrying: int | None = 0
     dead: int = 0
     oldest_pending_age_s: float | None = None
+
+    @property
+    def later(self) -> int:
+        """What waits for its time, as far as the broker can tell."""
+        return self.scheduled + (self.retrying or 0)
+
+    @property
+    def living(self) -> int:
+        """What waits or runs, as far as the broker can tell."""
+        return self.pending + self.later + (self.running or 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """One message that waits or runs.
+
+    Attributes:
+        deliveries: runs that ended with the death of their process.
+        claimed_at_ms: when a worker took it, by the broker's clock; None while it waits.
+        worker: `host:pid` of the process that has it; empty while it waits.
+    """
+
+    message: Message[Any]
+    state: State
+    deliveries: int = 0
+    claimed_at_ms: int | None = None
+    worker: str = ""
+
+
+def shown(count: int | None) -> str:
+    """A count in words: a dash where the broker cannot tell."""
+    return "-" if count is None else str(count)
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,12 +288,22 @@ class Waiter(Protocol):
 
 
 class ClaimedMessage(MessageProxy):
-    """The message of a claim on its way through a worker's middleware."""
+    """The message of a claim on its way through a worker's middleware.
+
+    Attributes:
+        run: what a task API keeps here between the start of a task and its end.
+    """
 
     def __init__(self, claim: Claim) -> None:
         super().__init__(claim.message)
         self.claim = claim
+        self.run: Any = None
         # Middleware reads these some twenty times a task, and Dramatiq's proxy looks each up by name.
         message = claim.message
         self.message_id, self.actor_name, self.queue_name = message.message_id, message.actor_name, message.queue_name
         self.args, self.kwargs, self.options = message.args, message.kwargs, message.options
+
+    @property
+    def redelivered(self) -> bool:
+        """An earlier run of this message ended with the death of its process, so part of its work may be done."""
+        return self.claim.deliveries > 0

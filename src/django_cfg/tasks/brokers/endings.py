@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
+import time
+
 from dramatiq.results.result import wrap_exception
 
+from django_cfg.tasks.brokers import codec
 from django_cfg.tasks.brokers.contract import ResultEntry
 from django_cfg.tasks.events import TaskSettled
 from django_cfg.tasks.lifecycle import Kind
 
 DEAD_RESULT_TTL_MS = 30 * 86_400_000
+CANCELLED = "cancelled by an operator"
 
 
 def ended_badly(reason: str, *, ttl_ms: int = DEAD_RESULT_TTL_MS) -> ResultEntry:
     """What whoever waits for the result of a dead or cancelled message gets to see."""
     return ResultEntry(wrap_exception(DeadLettered(reason)), ttl_ms)
+
+
+def cancelled(body: str = "") -> ResultEntry:
+    """What is left of a cancelled message; with its body, because no dead letter keeps that."""
+    entry = ended_badly(CANCELLED)
+    if not body:
+        return entry
+    try:
+        return ResultEntry({**entry.value, "at": round(time.time() * 1000), "message": codec.loads(body)}, entry.ttl_ms)
+    except ValueError:
+        return entry  # nobody can read it
 
 
 class DeadLettered(Exception):

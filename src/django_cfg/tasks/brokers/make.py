@@ -74,6 +74,21 @@ def _redis(settings: TaskSettings) -> EngineBroker:
     return broker
 
 
+def _rabbitmq(settings: TaskSettings) -> EngineBroker:
+    if find_spec("pika") is None:
+        raise ConfigurationError(
+            f"broker_url {redact_url(settings.broker_url)!r} needs the extra rabbitmq: "
+            "pip install 'django-cfg-tasks[rabbitmq]'"
+        )
+    results_alias = _results_alias(settings)
+    middleware, results = build(settings)
+    # By name, because the client library is optional and slow to import.
+    made = import_string("django_cfg.tasks.brokers.rabbitmq.broker.RabbitBroker")
+    broker: EngineBroker = made(settings, middleware, results_alias)
+    results.broker = broker
+    return broker
+
+
 def _stub(settings: TaskSettings) -> EngineBroker:
     middleware, results = build(settings)
     if _results_alias(settings) is not None:
@@ -109,6 +124,7 @@ def _unknown(settings: TaskSettings) -> EngineBroker:
 
 MAKERS: dict[str, Maker] = {
     "database": _database,
-    **dict.fromkeys(("redis", "rediss", "unix"), _redis),
+    **dict.fromkeys(("redis", "rediss", "unix", "redis+sentinel", "sentinel"), _redis),
+    **dict.fromkeys(("amqp", "amqps"), _rabbitmq),
     "stub": _stub,
 }

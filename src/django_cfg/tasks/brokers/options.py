@@ -11,6 +11,7 @@ from typing import Any
 from django.utils import timezone
 
 from django_cfg.errors import InvalidTaskOption
+from django_cfg.tasks.conf import TaskSettings
 from django_cfg.units import timedelta_to_ms
 
 #: Lowest value of each numeric option; milliseconds unless the name says otherwise.
@@ -20,11 +21,14 @@ LOWEST = {
     "max_backoff": 0,
     "max_age": 1,
     "time_limit": 1,
+    "hard_time_limit_ms": 1,
     "max_deliveries": 1,
     "result_ttl": 1,
 }
 #: A message must not raise these above what its task says.
 LIMITS = ("max_retries", "time_limit", "max_age", "max_deliveries")
+#: These may be `math.inf`.
+ENDLESS = ("time_limit", "hard_time_limit_ms")
 #: Options that the engine itself puts into a message.
 INTERNAL = frozenset(
     {
@@ -39,8 +43,16 @@ INTERNAL = frozenset(
         "group_completion_callbacks",
         "delay",
         "queue_name",
+        "parent_id",
+        "retry_of",
+        "revived",
     }
 )
+#: What only a task says: the engine asks for it when the message itself is out of reach.
+TASK_ONLY = frozenset({"hard_time_limit_ms", "on_lost"})
+ON_LOST = ("retry", "dead_letter")
+#: From the soft time limit to the end of the process, unless something else is said.
+HARD_MARGIN_MS = 30_000
 #: What every store can hold.
 HIGHEST_PRIORITY = 32_767
 MAX_DELAY_MS = 10 * 365 * 86_400_000
@@ -67,6 +79,7 @@ def check_task(task: str, options: Mapping[str, Any], priority: Any) -> None:
         wanted = f"an integer (0 first, 100 late) within ±{HIGHEST_PRIORITY}"
         raise InvalidTaskOption(f"task {task}: priority must be {wanted}, got {priority!r}")
     _check_values(task, options)
+    _check_limits(task, options)
     low, high = options.get("min_backoff"), options.get("max_backoff")
     if low is not None and high is not None and low > high:
         raise InvalidTaskOption(f"task {task}: min_backoff {low} ms is above max_backoff {high} ms")
@@ -79,6 +92,8 @@ def check_send(task: str, options: Mapping[str, Any], known: frozenset[str]) -> 
         InvalidTaskOption: an unknown name (with the nearest known one), a wrong type or range.
     """
     for name in options:
+        if name in TASK_ONLY:
+            raise InvalidTaskOption(f"task {task}: {name} is said where the task is declared, not at a send")
         if name not in known and name not in INTERNAL:
             close = difflib.get_close_matches(name, known, n=1)
             hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(sorted(known))}"
@@ -120,6 +135,17 @@ def delay_ms(task: str, delay: Any) -> int | None:
     return milliseconds
 
 
+def hard_limit_ms(own: float | None, own_soft: float | None, settings: TaskSettings) -> float:
+    """The hard time limit of a task that says `own` and, as its soft one, `own_soft`."""
+    if own is not None:
+        return own
+    if own_soft is not None:
+        return own_soft + HARD_MARGIN_MS
+    if settings.hard_time_limit_ms is not None:
+        return settings.hard_time_limit_ms
+    return settings.time_limit + HARD_MARGIN_MS
+
+
 def _until(task: str, moment: datetime) -> int:
     if timezone.is_naive(moment):
         raise InvalidTaskOption(f"task {task}: delay {moment!r} has no time zone; use django.utils.timezone")
@@ -127,14 +153,30 @@ def _until(task: str, moment: datetime) -> int:
 
 
 def _check_values(task: str, options: Mapping[str, Any]) -> None:
+    _check_flag(task, options, "enqueue_on_commit")
     for name, lowest in LOWEST.items():
         value = options.get(name)
-        if value is None or (name == "time_limit" and value == math.inf):
+        if value is None or (name in ENDLESS and value == math.inf):
             continue
         if not _is_int(value):
             raise InvalidTaskOption(f"task {task}: {name} must be an integer, got {value!r}")
         if value < lowest:
             raise InvalidTaskOption(f"task {task}: {name} must be at least {lowest}, got {value!r}")
+
+
+def _check_limits(task: str, options: Mapping[str, Any]) -> None:
+    soft, hard = options.get("time_limit"), options.get("hard_time_limit_ms")
+    if soft is not None and hard is not None and hard < soft:
+        raise InvalidTaskOption(f"task {task}: hard_time_limit_ms {hard} is below time_limit {soft}")
+    on_lost = options.get("on_lost", "retry")
+    if on_lost not in ON_LOST:
+        raise InvalidTaskOption(f"task {task}: on_lost must be one of {', '.join(ON_LOST)}, got {on_lost!r}")
+
+
+def _check_flag(task: str, options: Mapping[str, Any], name: str) -> None:
+    value = options.get(name)
+    if value is not None and not isinstance(value, bool):
+        raise InvalidTaskOption(f"task {task}: {name} must be True or False, got {value!r}")
 
 
 def _is_int(value: Any) -> bool:

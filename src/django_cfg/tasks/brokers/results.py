@@ -14,8 +14,9 @@ from dramatiq.results.result import unwrap_result, wrap_exception
 
 from django_cfg.errors import NotSerializable
 from django_cfg.tasks.brokers import codec
-from django_cfg.tasks.brokers.collector import PIPELINE_STEP, text_of
+from django_cfg.tasks.brokers.collector import PIPELINE_STEP, secrets_of, text_of
 from django_cfg.tasks.brokers.contract import ResultEntry
+from django_cfg.tasks.privacy import scrubbed
 
 if TYPE_CHECKING:
     from django_cfg.tasks.brokers.base import EngineBroker
@@ -29,7 +30,8 @@ class EngineResults(ResultBackend):
     """The result backend of a broker of ours, for Dramatiq's own `Results` middleware.
 
     A task that returned None has no entry: when this process saw its message accepted, the broker no longer
-    holds it and no error is stored, then None is the answer. Elsewhere `get_result` waits until its timeout.
+    holds it and no error is stored, then None is the answer. Elsewhere, and on a broker that finds no message by
+    its id (`supports_find`), `get_result` waits until its timeout.
     """
 
     broker: EngineBroker
@@ -40,7 +42,8 @@ class EngineResults(ResultBackend):
             self._put(message.message_id, ResultEntry(_wire(message, result, limit), ttl))
 
     def store_exception(self, message: Any, exception: BaseException, ttl: int) -> None:
-        self._put(message.message_id, ResultEntry(_wire_error(exception), ttl))
+        secrets = secrets_of(message, self.broker.actors.get(message.actor_name))
+        self._put(message.message_id, ResultEntry(_wire_error(exception, secrets), ttl))
 
     def _put(self, message_id: str, entry: ResultEntry) -> None:
         collector = self.broker.collecting()
@@ -75,7 +78,7 @@ class EngineResults(ResultBackend):
 
     def _look(self, message: Message[Any]) -> tuple[bool, Any]:
         # Held first, result second: the other order could miss a task that ends between the two looks.
-        held = self.broker.holds(message.message_id)
+        held = not self.broker.supports_find or self.broker.holds(message.message_id)
         found, value = self.broker.load_result(message.message_id)
         if found or held:
             return found, value
@@ -110,8 +113,8 @@ def _not_kept(message: Any, why: str) -> Any:
     return wrap_exception(NotSerializable(text))
 
 
-def _wire_error(error: BaseException) -> Any:
-    """In Dramatiq's form, which would call `str(error)` itself."""
-    wire = wrap_exception(Exception(text_of(error)))
+def _wire_error(error: BaseException, secrets: frozenset[str]) -> Any:
+    """In Dramatiq's form, which would call `str(error)` itself. Whoever reads a result need not know the secrets."""
+    wire = wrap_exception(Exception(scrubbed(text_of(error), secrets)))
     wire["exn"]["type"] = type(error).__name__
     return wire

@@ -29,15 +29,18 @@ from django_cfg.tasks.brokers.contract import (
     QueueStats,
     ResultEntry,
     Session,
+    SessionInfo,
+    Standing,
     Waiter,
     Want,
+    Whereabouts,
 )
-from django_cfg.tasks.brokers.endings import died_with_its_process, ended_badly, lost_for_good
+from django_cfg.tasks.brokers.endings import cancelled, died_with_its_process, ended_badly, lost_for_good
 from django_cfg.tasks.brokers.prepare import claimable
 from django_cfg.tasks.brokers.process import is_gone
 from django_cfg.tasks.conf import TaskSettings
 from django_cfg.tasks.events import task_settled
-from django_cfg.tasks.lifecycle import Kind
+from django_cfg.tasks.lifecycle import Kind, State
 
 
 @dataclass
@@ -53,6 +56,7 @@ class _Entry:
     fence: int = 0
     deliveries: int = 0
     session: int | None = None
+    claimed_at: float = 0.0
     cancelled: bool = False
 
 
@@ -62,6 +66,13 @@ class _Session:
     lease_until: float
     last_seq: int = 0
     last_answer: Answer = field(default_factory=Answer)
+
+
+@dataclass
+class _Group:
+    size: int
+    expires: float
+    arrived: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -89,6 +100,7 @@ class StubBroker(EngineBroker):
         self._dead: dict[str, _Dead] = {}
         self._results: dict[str, tuple[float, str]] = {}
         self._paused: set[str] = set()
+        self._groups: dict[str, _Group] = {}
 
     # -- producers -------------------------------------------------------------------------------------
 
@@ -110,7 +122,7 @@ class StubBroker(EngineBroker):
             position=position,
             message=message,
             body=body,
-            priority=self.priority_of(message.actor_name),
+            priority=self.priority_for(message),
             enqueued_at=now,
             due_at=now + item.delay_ms / 1000,
             generation=position,
@@ -234,6 +246,7 @@ class StubBroker(EngineBroker):
 
     def _hand_out(self, entry: _Entry, session: Session) -> Claim:
         entry.session = session.id
+        entry.claimed_at = time.time()  # for people: the clock counts from the start of the host
         entry.fence += 1
         return Claim(
             message=claimable(self, codec.decode(entry.body)),
@@ -282,6 +295,40 @@ class StubBroker(EngineBroker):
     def holds(self, message_id: str) -> bool:
         with self._changed:
             return message_id in self._live
+
+    # -- groups ----------------------------------------------------------------------------------------
+
+    def open_group(self, group_id: str, size: int, ttl_ms: int) -> bool:
+        with self._changed:
+            is_new = group_id not in self._groups
+            self._groups.setdefault(group_id, _Group(size, self.clock() + ttl_ms / 1000))
+            return is_new
+
+    def arrive(self, group_id: str, member_id: str) -> bool:
+        with self._changed:
+            group = self._groups.get(group_id)
+            if group is None or group.expires < self.clock():
+                return False
+            if member_id not in group.arrived:
+                group.arrived.append(member_id)
+            return group.arrived[group.size - 1 : group.size] == [member_id]
+
+    def find(self, message_id: str) -> Standing | None:
+        with self._changed:
+            entry = self._live.get(message_id)
+            if entry is None:
+                return None
+            message = codec.decode(entry.body)
+            if entry.session is None:
+                return Standing(message, self._waits_as(entry), entry.deliveries)
+            holder = self._sessions[entry.session].identity
+            claimed_at_ms = round(entry.claimed_at * 1000)
+            return Standing(message, State.RUNNING, entry.deliveries, claimed_at_ms, f"{holder.host}:{holder.pid}")
+
+    def _waits_as(self, entry: _Entry) -> State:
+        if entry.due_at <= self.clock():
+            return State.PENDING
+        return State.RETRYING if entry.is_retry else State.SCHEDULED
 
     # -- operators -------------------------------------------------------------------------------------
 
@@ -340,6 +387,13 @@ class StubBroker(EngineBroker):
     def _matching(self, only: DeadFilter) -> list[_Dead]:
         return [dead for dead in self._dead.values() if _is_meant(dead, only, self.clock() - dead.died_at)]
 
+    def store_dead(self, messages: Sequence[Message[Any]], reason: str) -> None:
+        with self._changed:
+            for message in messages:
+                if message.message_id not in self._live and message.message_id not in self._dead:
+                    self._insert(FollowUp(message), self.encode(message))
+                    self._bury(self._live[message.message_id], reason, "")
+
     def cancel(self, message_id: str) -> bool:
         with self._changed:
             entry = self._live.get(message_id)
@@ -353,7 +407,7 @@ class StubBroker(EngineBroker):
 
     def _finish_cancelled(self, entry: _Entry) -> None:
         self._live.pop(entry.message.message_id, None)
-        self.store_result(entry.message.message_id, ended_badly("cancelled by an operator"))
+        self.store_result(entry.message.message_id, cancelled(entry.body))
 
     def pause(self, queue: str) -> None:
         with self._changed:
@@ -364,6 +418,39 @@ class StubBroker(EngineBroker):
             self._paused.discard(queue)
             self._changed.notify_all()
 
+    def paused_queues(self) -> frozenset[str]:
+        with self._changed:
+            return frozenset(self._paused)
+
+    def ping(self) -> None:
+        """Memory always answers."""
+
+    def sessions(self) -> list[SessionInfo]:
+        with self._changed:
+            return [self._session_info(number) for number in self._sessions]
+
+    def _session_info(self, number: int) -> SessionInfo:
+        session = self._sessions[number]
+        return SessionInfo(session.identity, session.lease_until - self.clock(), len(list(self._held_by(number))))
+
+    def whereabouts(self, message_id: str) -> Whereabouts | None:
+        with self._changed:
+            entry = self._live.get(message_id)
+            return None if entry is None else self._whereabouts(entry)
+
+    def _whereabouts(self, entry: _Entry) -> Whereabouts:
+        now, message = self.clock(), entry.message
+        return Whereabouts(
+            message_id=message.message_id,
+            task=message.actor_name,
+            queue=message.queue_name,
+            state=self._waits_as(entry) if entry.session is None else State.RUNNING,
+            age_s=now - entry.enqueued_at,
+            due_in_s=max(0.0, entry.due_at - now),
+            deliveries=entry.deliveries,
+            session=None if entry.session is None else self._session_info(entry.session),
+        )
+
     def flush(self, queue_name: str) -> None:
         with self._changed:
             self._live = {i: e for i, e in self._live.items() if e.message.queue_name != queue_name}
@@ -373,6 +460,7 @@ class StubBroker(EngineBroker):
             self._live.clear()
             self._dead.clear()
             self._results.clear()
+            self._groups.clear()
 
     def waiter(self) -> Waiter:
         return _StubWaiter(self._changed, self._look)

@@ -14,7 +14,7 @@ from django.db import DatabaseError, InterfaceError
 from django_cfg.errors import BrokerError
 from django_cfg.tasks.brokers.contract import DeadFilter
 
-USAGE, UNREACHABLE = 2, 3
+USAGE, UNREACHABLE, NOTHING_FOUND, CHECK_FAILED = 2, 3, 4, 5
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 

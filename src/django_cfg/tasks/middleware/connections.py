@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from concurrent.futures import wait
+from contextlib import contextmanager
 from typing import Any
 
 from asgiref.sync import SyncToAsync
@@ -27,12 +29,7 @@ class Connections(Middleware):
         self.max_age_s = max_age_s
 
     def before_worker_boot(self, broker: Broker, worker: Worker) -> None:
-        """`CONN_MAX_AGE=0` suits web requests; a worker would reconnect for every task."""
-        for alias in connections:
-            settings = connections.settings[alias]
-            if not settings.get("OPTIONS", {}).get("pool"):
-                settings["CONN_MAX_AGE"] = self.max_age_s
-                settings["CONN_HEALTH_CHECKS"] = True
+        keep_open(self.max_age_s)
 
     def before_process_message(self, broker: Broker, message: Any) -> None:
         _close_old()
@@ -57,10 +54,24 @@ class Connections(Middleware):
         connections.close_all()
 
 
+def keep_open(max_age_s: int | None) -> None:
+    """`CONN_MAX_AGE=0` suits web requests; a worker would reconnect for every task. A pool decides for itself."""
+    for alias in connections:
+        settings = connections.settings[alias]
+        if not settings.get("OPTIONS", {}).get("pool"):
+            settings["CONN_MAX_AGE"] = max_age_s
+            settings["CONN_HEALTH_CHECKS"] = True
+
+
 class _Opened(threading.local):
-    """Whether this thread ever opened a connection; asking Django for its connections costs more than most hooks."""
+    """Whether this thread ever opened a connection; asking Django for its connections costs more than most hooks.
+
+    Attributes:
+        is_callers: the connections belong to whoever runs tasks here, with a transaction open perhaps.
+    """
 
     any = False
+    is_callers = False
 
 
 _opened = _Opened()
@@ -73,8 +84,18 @@ def _note_opened(**_: Any) -> None:
 connection_created.connect(_note_opened, dispatch_uid="django_cfg.tasks.middleware.connections")
 
 
+@contextmanager
+def left_open() -> Iterator[None]:
+    """Run tasks in this thread without closing what is open: a `TestCase` would lose its transaction."""
+    before, _opened.is_callers = _opened.is_callers, True
+    try:
+        yield
+    finally:
+        _opened.is_callers = before
+
+
 def _close_old() -> None:
-    if not _opened.any:
+    if not _opened.any or _opened.is_callers:
         return
     for connection in connections.all(initialized_only=True):
         connection.close_if_unusable_or_obsolete()

@@ -22,6 +22,7 @@ class DeadLetter(models.Model):
     error = models.TextField(default="")
 
     class Meta:
+        default_permissions = ("view",)
         indexes = [models.Index(fields=["queue", "id"], name="dcfg_dead_queue")]
 
     def __str__(self) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from django.db import models
 
+from django_cfg.tasks.models.partial_index import PartialIndex
+
 
 class MessageState(models.IntegerChoices):
     """Where a message stands; the first column of the indexes, so each state is a small index of its own."""
@@ -18,7 +20,7 @@ class QueueMessage(models.Model):
     """One accepted message. `session` is the claim; `fence` makes every claim of it distinct."""
 
     id = models.BigAutoField(primary_key=True)
-    message_id = models.CharField(max_length=64, unique=True)
+    message_id = models.CharField(max_length=64)
     queue = models.CharField(max_length=200)
     task = models.CharField(max_length=255)
     priority = models.SmallIntegerField(default=0)
@@ -32,14 +34,31 @@ class QueueMessage(models.Model):
     deliveries = models.SmallIntegerField(default=0)
     session = models.BigIntegerField(null=True)
     claim_seq = models.BigIntegerField(null=True)
+    claimed_at = models.BigIntegerField(null=True)
     cancel_requested = models.BooleanField(default=False)
 
     class Meta:
+        # Every claim writes the row anew, into each index that still covers it; so each covers one state only.
         indexes = [
-            models.Index(fields=["state", "queue", "priority", "id"], name="dcfg_msg_claim"),
-            models.Index(fields=["state", "due_at"], name="dcfg_msg_due"),
-            models.Index(fields=["session"], name="dcfg_msg_session"),
+            PartialIndex(
+                fields=["state", "queue", "priority", "id"],
+                where=models.Q(state__in=(MessageState.READY.value, MessageState.SUSPECT.value)),
+                on=["postgresql"],
+                name="dcfg_msg_claim",
+            ),
+            PartialIndex(
+                fields=["state", "queue", "due_at"],
+                where=models.Q(state=MessageState.SCHEDULED.value),
+                name="dcfg_msg_due",
+            ),
+            PartialIndex(
+                fields=["session", "cancel_requested"],
+                where=models.Q(session__isnull=False),
+                name="dcfg_msg_session",
+            ),
         ]
+        # Not `unique=True`, which on PostgreSQL makes a second index, for LIKE.
+        constraints = [models.UniqueConstraint(fields=["message_id"], name="dcfg_msg_id")]
 
     def __str__(self) -> str:
         return f"{self.task} {self.message_id}"

@@ -6,7 +6,10 @@ from django.db import models
 
 
 class WorkerSession(models.Model):
-    """A worker's tie to the broker. Its messages refer to it, so one write renews all of its leases."""
+    """A worker's tie to the broker. Its messages refer to it, so one write renews all of its leases.
+
+    No column that an exchange writes is in an index: PostgreSQL then writes the row in place.
+    """
 
     id = models.BigAutoField(primary_key=True)
     host_id = models.CharField(max_length=200)
@@ -18,9 +21,6 @@ class WorkerSession(models.Model):
     opened_at = models.BigIntegerField()
     last_seq = models.BigIntegerField(default=0)
     last_refused = models.TextField(default="[]")
-
-    class Meta:
-        indexes = [models.Index(fields=["lease_until"], name="dcfg_session_lease")]
 
     def __str__(self) -> str:
         return f"{self.host}:{self.pid}"

@@ -6,7 +6,7 @@ import heapq
 import itertools
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from django_cfg.tasks.brokers.contract import Claim, ClaimedMessage
@@ -32,14 +32,18 @@ class Backlog:
         self._suspects = 0
         self._closed = False
 
-    def put(self, claims: Iterable[Claim]) -> None:
+    def put(self, claims: Sequence[Claim]) -> Sequence[Claim]:
+        """Let them wait for a thread; returns those that it does not take, because it is closed."""
         now = time.monotonic()
         with self._changed:
+            if self._closed:
+                return claims
             for claim in claims:
                 self._suspects += claim.is_suspect
                 waiting = _Waiting(claim.priority, next(self._arrivals), now, ClaimedMessage(claim))
                 heapq.heappush(self._heap, waiting)
             self._changed.notify(len(self._heap))
+        return ()
 
     def take(self) -> ClaimedMessage | None:
         """The next claim; waits for one. None when closed."""

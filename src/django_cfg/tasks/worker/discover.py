@@ -6,10 +6,14 @@ import importlib
 import importlib.util
 import pkgutil
 from collections.abc import Iterable, Iterator
+from typing import Any
 
+import dramatiq
 from django.apps import apps
+from django.utils.module_loading import import_string
 
 from django_cfg.errors import ConfigurationError
+from django_cfg.tasks.backends import registry
 from django_cfg.tasks.conf import TaskSettings
 
 
@@ -28,7 +32,17 @@ def discover(settings: TaskSettings) -> list[str]:
         found += [name for app in apps.get_app_configs() for name in _of_app(app.name, relative)]
     for name in found:
         importlib.import_module(name)
+    _declare_django_tasks(found)
     return found
+
+
+def _declare_django_tasks(modules: list[str]) -> None:
+    """Tasks of Django's framework become known to the broker, with what they were declared with."""
+    registry.collect(modules)
+    if registry.tasks():
+        # By name: without Django tasks nobody needs their framework.
+        declare_all: Any = import_string("django_cfg.tasks.backends.actor.declare_all")
+        declare_all(dramatiq.get_broker())
 
 
 def _full(path: str) -> Iterator[str]:

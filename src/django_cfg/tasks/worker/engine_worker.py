@@ -13,8 +13,13 @@ from dramatiq.middleware import AsyncIO
 from dramatiq.worker import _WorkerMiddleware
 
 from django_cfg.tasks.brokers.base import EngineBroker
+from django_cfg.tasks.brokers.collector import as_stored
+from django_cfg.tasks.brokers.contract import Claim, Outcome
+from django_cfg.tasks.brokers.endings import ended_badly
+from django_cfg.tasks.lifecycle import Kind
 from django_cfg.tasks.worker.backlog import Backlog
 from django_cfg.tasks.worker.exchange import ExchangeThread, released
+from django_cfg.tasks.worker.ledger import Ledger
 from django_cfg.tasks.worker.threads import EngineThread
 
 LAST_WORDS_S = 5.0
@@ -26,14 +31,22 @@ class EngineWorker(Worker):
     Parameters:
         queues: what to serve; None: every declared queue.
         worker_threads: how many tasks run at once.
+        ledger: see `ExchangeThread`.
     """
 
     broker: EngineBroker
 
-    def __init__(self, broker: EngineBroker, *, queues: Iterable[str] | None = None, worker_threads: int = 8) -> None:
+    def __init__(
+        self,
+        broker: EngineBroker,
+        *,
+        queues: Iterable[str] | None = None,
+        worker_threads: int = 8,
+        ledger: Ledger | None = None,
+    ) -> None:
         super().__init__(broker, queues=set(queues) if queues else None, worker_threads=worker_threads)
         self._backlog = Backlog()
-        self.exchange = ExchangeThread(broker, self._backlog, worker_threads)
+        self.exchange = ExchangeThread(broker, self._backlog, worker_threads, ledger)
         self._is_stopped = False
 
     def start(self) -> None:
@@ -67,6 +80,17 @@ class EngineWorker(Worker):
     def resume(self) -> None:
         self.exchange.start_claiming()
 
+    def drain(self) -> None:
+        """Claim nothing more and give back at once what has not started; what runs may take its time."""
+        self.exchange.stop_claiming()
+        for claim in self._backlog.close():
+            self.exchange.put(released(claim, "not started"))
+
+    @property
+    def is_drained(self) -> bool:
+        """Every task that ran has ended and the broker knows it."""
+        return self.exchange.is_idle and not self._backlog.running
+
     def stop(self, timeout: int = 600_000) -> None:
         """Stop gracefully: no new claims, unstarted ones go back at once, running tasks get `timeout` ms.
 
@@ -78,8 +102,7 @@ class EngineWorker(Worker):
         self._is_stopped = True
         self.exchange.stop_claiming()
         self.broker.emit_before("worker_shutdown", self)
-        for claim in self._backlog.close():
-            self.exchange.put(released(claim, "not started"))
+        self.drain()
         join_all(self.workers, timeout)
         self._interrupt_running()
         self.exchange.finish(LAST_WORDS_S)
@@ -93,7 +116,13 @@ class EngineWorker(Worker):
             return
         self.logger.warning("%d tasks did not end in time and are given back.", len(still_running))
         for claim in self.exchange.unsettled():
-            self.exchange.put(released(claim, "interrupted", started=True))
+            self.exchange.put(self._interrupted(claim))
+
+    def _interrupted(self, claim: Claim) -> Outcome:
+        if self.broker.option_of(claim.message.actor_name, "on_lost") != "dead_letter":
+            return released(claim, "interrupted", started=True)
+        reason = "interrupted by the stop of its worker"
+        return Outcome(claim, Kind.DEAD, as_stored(claim), result=ended_badly(reason), reason=reason)
 
     def _detach(self) -> None:
         """Dramatiq adds a middleware for each worker; left behind, it would feed queues to a dead one."""
@@ -103,7 +132,7 @@ class EngineWorker(Worker):
 
     def join(self) -> None:
         """Wait until nothing that was claimed is unfinished; for tests."""
-        while not self.exchange.is_idle or self._backlog.running:
+        while not self.is_drained:
             time.sleep(0.005)
 
 

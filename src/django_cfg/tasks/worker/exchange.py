@@ -20,13 +20,14 @@ from django_cfg.tasks.brokers.base import EngineBroker
 from django_cfg.tasks.brokers.collector import as_stored, describe
 from django_cfg.tasks.brokers.contract import Answer, Claim, Outcome, Session, Want
 from django_cfg.tasks.brokers.endings import ended_badly
-from django_cfg.tasks.brokers.process import identity
 from django_cfg.tasks.events import OutcomeRefused, TaskSettled, outcome_refused, task_settled
 from django_cfg.tasks.lifecycle import Kind
+from django_cfg.tasks.records import cancelling
 from django_cfg.tasks.worker.backlog import Backlog
+from django_cfg.tasks.worker.ledger import Ledger, NoLedger
 from django_cfg.tasks.worker.unknown import unknown_task
 
-MOST_CLAIMS = 128
+MOST_CLAIMS = 256
 MOST_OUTCOMES = 256
 AHEAD_S = 0.020
 STALE_CLAIM_S = 0.1
@@ -49,14 +50,27 @@ class ExchangeThread(threading.Thread):
     Parameters:
         queues: the queues to serve; may grow while it runs.
         threads: how many task threads there are.
+        ledger: where it notes what it holds for whoever settles after the death of this process; with one, a
+            keeper sweeps and renews too.
+
+    Attributes:
+        most_runs: claim no more than so many runs in all.
+        runs: how many were settled.
+        is_dry: the last look for claims brought none.
     """
 
-    def __init__(self, broker: EngineBroker, backlog: Backlog, threads: int) -> None:
+    def __init__(
+        self, broker: EngineBroker, backlog: Backlog, threads: int, ledger: Ledger | NoLedger | None = None
+    ) -> None:
         super().__init__(name="exchange", daemon=True)
         self.logger = get_logger(__name__, type(self))
         self.broker = broker
         self.queues: list[str] = []
         self.is_claiming = True
+        self.ledger = ledger or NoLedger()
+        self.most_runs = math.inf
+        self.runs = 0
+        self.is_dry = False
         self._backlog = backlog
         self._threads = threads
         self._outbox: deque[Outcome] = deque()
@@ -64,6 +78,7 @@ class ExchangeThread(threading.Thread):
         self._session: Session | None = None
         self._seq = 0
         self._look = True
+        self._is_sent = True
         self._most_outcomes = MOST_OUTCOMES
         self._fruitless = 0
         self._mean_s: float | None = None
@@ -72,20 +87,26 @@ class ExchangeThread(threading.Thread):
         self._renewed = 0.0
         self._finish_by: float | None = None
         self._opened = threading.Event()
+        self._awaited: dict[int, threading.Event] = {}
         self._waiter = broker.waiter()
 
     # -- called by other threads -----------------------------------------------------------------------
 
     def put(self, outcome: Outcome) -> None:
-        """Hand over how a claim ended; costs no I/O."""
+        """Hand over how a claim ended; costs no I/O. One that the ledger cannot hold is waited for."""
+        is_safe = self.ledger.ended(outcome)
+        sent = None if is_safe else self._awaited.setdefault(id(outcome.claim), threading.Event())
         self._outbox.append(outcome)
         self._waiter.wake()
+        if sent is not None:
+            sent.wait()
 
     def may_start(self) -> bool:
         """False near the end of the lease: somebody else may get the message any moment."""
         if self._session is None:
             return False
-        return time.monotonic() < self._renewed + self._session.lease_ms / 1000 - LEASE_MARGIN_S
+        latest = time.monotonic() - self._session.lease_ms / 1000 + LEASE_MARGIN_S
+        return latest < self._renewed or latest < self.ledger.renewed_by_keeper
 
     def stop_claiming(self) -> None:
         self.is_claiming = False
@@ -135,8 +156,9 @@ class ExchangeThread(threading.Thread):
         session = self._open()
         self._housekeep(session)
         self._withdraw_stale()
+        self._stop_sending(session)
         want = self._want()
-        if not self._outbox and not (want.count and self._look):
+        if not self._outbox and not (want.count and self._look) and not self._is_silent():
             self._wait(want.queues if want.count else ())
             self._look = True
             return
@@ -148,9 +170,18 @@ class ExchangeThread(threading.Thread):
             return
         self._most_outcomes = MOST_OUTCOMES
         self._look = bool(want.count) and len(answer.claims) >= want.count
+        self.is_dry = bool(want.count) and not answer.claims
         self._settled(outcomes, answer)
         self._received(answer)
         self._rest(bool(outcomes or answer.claims))
+
+    def _stop_sending(self, session: Session) -> None:
+        """Once for each time that claiming stops: others may run what was sent ahead."""
+        if self.is_claiming:
+            self._is_sent = True
+        elif self._is_sent:
+            self.broker.stop_sending(session)
+            self._is_sent = False
 
     def _wait(self, queues: tuple[str, ...]) -> None:
         began = time.monotonic()
@@ -163,6 +194,10 @@ class ExchangeThread(threading.Thread):
         self._fruitless = 0 if bore_fruit else self._fruitless + 1
         if self._fruitless > MOST_FRUITLESS:
             self._waiter.wait((), FRUITLESS_S)
+
+    def _is_silent(self) -> bool:
+        """Whether busy threads kept us from hearing of cancelled tasks for a while."""
+        return bool(self._held) and time.monotonic() - self._renewed >= IDLE_S
 
     def _isolate(self, outcomes: Sequence[Outcome], error: Exception) -> None:
         """One outcome that cannot be stored must not keep the others: find it, and bury its message instead."""
@@ -187,21 +222,31 @@ class ExchangeThread(threading.Thread):
                 self.logger.warning("The broker does not answer, repeating: %s", error)
                 backoff_s = self._back_off(backoff_s)
             else:
-                self._renewed = began
+                self._note_renewal(began)
                 return answer
 
     def _settled(self, outcomes: Sequence[Outcome], answer: Answer) -> None:
+        self.ledger.count(sum(outcome.started for outcome in outcomes))
         for outcome in outcomes:
             self._outbox.popleft()
             claim = outcome.claim
+            cancelling.forget(claim.message_id)
+            self._let_go(claim)
             if self._held.get(claim.message_id) is claim:  # after a lost session it may be held anew
                 del self._held[claim.message_id]
             if outcome.started:
+                self.runs += 1
                 self._learn(outcome.run_ms / 1000)
             if claim.message_id in answer.refused:
                 self._refuse(claim)
             else:
                 task_settled.emit(settled(outcome))
+
+    def _let_go(self, claim: Claim) -> None:
+        self.ledger.settled(claim)
+        sent = self._awaited.pop(id(claim), None) if self._awaited else None
+        if sent is not None:
+            sent.set()
 
     def _refuse(self, claim: Claim) -> None:
         message = claim.message
@@ -216,12 +261,14 @@ class ExchangeThread(threading.Thread):
         known = []
         for claim in answer.claims:
             self._held[claim.message_id] = claim
+            self.ledger.claimed(claim)
             if claim.message.actor_name in self.broker.actors:
                 known.append(claim)
             else:
                 self._outbox.append(unknown_task(claim))
-        self._backlog.put(known)
+        self._release(self._backlog.put(known))
         if answer.revoked:
+            cancelling.request(answer.revoked & self._held.keys())
             self._release(self._backlog.withdraw(ids=answer.revoked))
 
     # -- how much to claim -----------------------------------------------------------------------------
@@ -232,7 +279,9 @@ class ExchangeThread(threading.Thread):
             return Want(0, queues)
         busy = self._backlog.running + self._backlog.waiting
         target = self._threads + self._ahead()
-        return Want(max(0, min(target, MOST_CLAIMS) - busy), queues, not self._backlog.holds_suspect)
+        left = self.most_runs - self.runs - len(self._held)
+        count = int(min(min(target, MOST_CLAIMS) - busy, self.ledger.room, left))
+        return Want(max(0, count), queues, not self._backlog.holds_suspect)
 
     def _ahead(self) -> int:
         """How many claims beyond the threads keep them busy for 20 ms; none while tasks are slow or unknown."""
@@ -262,18 +311,22 @@ class ExchangeThread(threading.Thread):
     def _open(self) -> Session:
         if self._session is None:
             began = time.monotonic()
-            self.broker.sweep(identity())
-            self._session = self.broker.open_session(identity())
-            self._renewed, self._seq = began, 0
-            self._next_sweep = began + SWEEP_S
+            self._sweep()
+            self._session = self.broker.open_session(self.ledger.identity())
+            self.ledger.opened(self._session.id)
+            self._seq = 0
+            self._note_renewal(began)
             self._opened.set()
         return self._session
 
     def _start_over(self, error: SessionLost) -> None:
         """Everything we held belongs to others now. Running tasks go on; their outcomes will be refused."""
         self.logger.warning("%s; starting a new session.", error)
-        self._backlog.withdraw()
-        self._outbox.clear()
+        self.ledger.opened(0)
+        for claim in self._backlog.withdraw():
+            self.ledger.settled(claim)
+        while self._outbox:
+            self._let_go(self._outbox.popleft().claim)
         for claim in list(self._held.values()):
             self._refuse(claim)
         self._held.clear()
@@ -283,14 +336,23 @@ class ExchangeThread(threading.Thread):
         now = time.monotonic()
         if now - self._renewed > session.lease_ms / 3000:
             ids = self.broker.renew(session)
-            self._renewed = now
+            self._note_renewal(now)
             stray = ids - self._held.keys()
             if stray:
                 self.logger.warning("Giving back %d claims that nobody here knows.", len(stray))
                 self.broker.release(session, stray)
         if now >= self._next_sweep:
-            self._next_sweep = now + SWEEP_S * random.uniform(0.8, 1.2)
-            self.broker.sweep(identity())
+            self._sweep()
+
+    def _sweep(self) -> None:
+        """Without a keeper somebody has to. A keeper settles for our dead siblings first, so it sweeps alone."""
+        if not self.ledger.is_guarded:
+            self._next_sweep = time.monotonic() + SWEEP_S * random.uniform(0.8, 1.2)
+            self.broker.sweep(self.ledger.identity())
+
+    def _note_renewal(self, moment: float) -> None:
+        self._renewed = moment
+        self.ledger.renewed(moment)
 
     def _patience_s(self) -> float:
         if self._backlog.waiting and not self._backlog.idle:
@@ -315,6 +377,7 @@ class ExchangeThread(threading.Thread):
         try:
             if self._session is not None:
                 self.broker.close_session(self._session)
+                self.ledger.opened(0)
         except BrokerUnreachable as error:
             self.logger.warning(
                 "The broker does not answer at the end (%s): %d messages will be delivered again.",
@@ -360,4 +423,10 @@ def settled(outcome: Outcome) -> TaskSettled:
         error_type=failure.type if failure else "",
         error=failure.text if failure else "",
         traceback=failure.traceback if failure else "",
+        deliveries=claim.deliveries,
+        body=claim.body,
+        result=outcome.result.value if outcome.result and outcome.kind is Kind.DONE else None,
+        started=outcome.started,
+        fingerprint=failure.fingerprint if failure else "",
+        place=failure.place if failure else "",
     )

@@ -1,54 +1,74 @@
-"""A small process of `rundramatiq` that serves the Prometheus metrics of all its workers.
+"""A small process of `rundramatiq` that answers probes and serves the Prometheus metrics of all its workers.
 
-Workers write their numbers into files of a shared directory; this process adds them up at each scrape. It
-listens on 127.0.0.1:9191 unless the variables `dramatiq_prom_host` and `dramatiq_prom_port` say otherwise
-(the names that Dramatiq's own middleware uses); port 0 takes a free one.
+Workers write their numbers into files of a shared directory; this process adds them up at each scrape.
 """
 
 from __future__ import annotations
 
 import os
-import select
-import signal
 import socket
 import tempfile
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from socketserver import ThreadingMixIn
-from typing import Any
-from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 from dramatiq.logging import get_logger
 
 from django_cfg.errors import ConfigurationError
-from django_cfg.tasks.worker.supervisor import STOP_SIGNALS, Main
+from django_cfg.tasks.brokers.base import EngineBroker
+from django_cfg.tasks.conf import TaskSettings
+from django_cfg.tasks.worker.address import Address, parse
+from django_cfg.tasks.worker.child import stop_pipe
+from django_cfg.tasks.worker.keeper import wait_for_the_end
+from django_cfg.tasks.worker.pages import Pages, serving
+from django_cfg.tasks.worker.supervisor import Main
 
 logger = get_logger(__name__)
 DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
-BACKLOG = 16
+#: The socket that an earlier program of this process, or its supervisor, listens on.
+LISTENER = "RUNDRAMATIQ_PROBE_SOCKET"
+BACKLOG = 64
+#: What Dramatiq's own middleware reads.
+HOST, PORT = "dramatiq_prom_host", "dramatiq_prom_port"
 
 
 @contextmanager
-def process(is_enabled: bool) -> Iterator[list[Main]]:
-    """The process to run beside the workers, if metrics are on. The port is taken here: a taken one stops the start.
+def process(broker: EngineBroker, settings: TaskSettings, probe: str | None) -> Iterator[list[Main]]:
+    """The process to run beside the workers, if probes or metrics are on. A port that is taken stops the start.
+
+    Parameters:
+        probe: `host:port`; None: what the settings say.
 
     Raises:
         ConfigurationError: the address cannot be listened on.
     """
-    if not is_enabled:
+    asked = probe or settings.probe
+    if not (asked or settings.prometheus_enabled):
         yield []
         return
-    with _listen() as listener, _shared_directory():
+    address = parse(asked) if asked else metrics_address()
+    with _listen(address) as listener, _shared_directory(settings.prometheus_enabled):
+        os.environ[LISTENER] = f"{os.getpid()} {listener.fileno()}"
+        os.set_inheritable(listener.fileno(), True)
         host, port = listener.getsockname()[:2]
-        logger.info("Metrics are served on http://%s:%d/metrics.", host, port)
-        yield [("metrics", partial(serve, listener))]
+        where = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        logger.info("Probes are answered on %s/livez and %s/readyz.", where, where)
+        if settings.prometheus_enabled:
+            logger.info("Metrics are served on %s/metrics.", where)
+        yield [("probe", partial(serve, listener, Pages(broker, with_metrics=settings.prometheus_enabled)))]
+
+
+def metrics_address() -> Address:
+    """Where metrics are served when nobody asked for a probe."""
+    return parse(f"{os.environ.get(HOST, '127.0.0.1')}:{os.environ.get(PORT, '9191')}")
 
 
 @contextmanager
-def _shared_directory() -> Iterator[None]:
+def _shared_directory(is_needed: bool) -> Iterator[None]:
     """Numbers of many processes need files, and the client decides between files and memory at import."""
+    if not is_needed:
+        yield
+        return
     from prometheus_client import values
 
     with tempfile.TemporaryDirectory(prefix="rundramatiq-metrics-") as fallback:
@@ -58,51 +78,22 @@ def _shared_directory() -> Iterator[None]:
         yield
 
 
-def _listen() -> socket.socket:
-    host = os.environ.get("dramatiq_prom_host", "127.0.0.1")  # noqa: SIM112 - Dramatiq's own names
-    port = os.environ.get("dramatiq_prom_port", "9191")  # noqa: SIM112 - as above
+def _listen(address: Address) -> socket.socket:
+    owner, _, descriptor = os.environ.get(LISTENER, "").partition(" ")
+    if owner in {str(os.getpid()), str(os.getppid())}:
+        return socket.socket(fileno=int(descriptor))
     try:
-        return socket.create_server((host, int(port)), backlog=BACKLOG)
-    except (OSError, ValueError, OverflowError) as error:
+        family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+        return socket.create_server((address.host, address.port), family=family, backlog=BACKLOG)
+    except (OSError, OverflowError) as error:
         raise ConfigurationError(
-            f"metrics cannot be served on {host}:{port} ({error}); "
-            "set dramatiq_prom_host and dramatiq_prom_port, port 0 takes a free one"
+            f"probes and metrics cannot be served on {address} ({error}); choose another address with --probe "
+            f"host:port, or {HOST} and {PORT} for metrics alone; port 0 takes a free one"
         ) from error
 
 
-def serve(listener: socket.socket, leash: int) -> None:
-    """Answer scrapes until SIGTERM or until the supervisor is gone."""
-    from prometheus_client import CollectorRegistry, make_wsgi_app
-    from prometheus_client.multiprocess import MultiProcessCollector
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    wake, ring = os.pipe()
-    signal.signal(signal.SIGTERM, lambda *_: os.write(ring, b"t"))
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
-    registry = CollectorRegistry()
-    MultiProcessCollector(registry)
-    server = _Server(listener, make_wsgi_app(registry))
-    threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()
-    select.select([wake, leash], [], [])
-    server.shutdown()
-
-
-class _Server(ThreadingMixIn, WSGIServer):
-    """A WSGI server on a socket that already listens; one slow client does not hold up the next."""
-
-    daemon_threads = True
-
-    def __init__(self, listener: socket.socket, app: Any) -> None:
-        super().__init__(listener.getsockname()[:2], _QuietHandler, bind_and_activate=False)
-        self.socket.close()
-        self.socket = listener
-        self.server_name, self.server_port = listener.getsockname()[:2]
-        self.setup_environ()
-        self.set_app(app)
-
-
-class _QuietHandler(WSGIRequestHandler):
-    timeout = 5
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """A line for each scrape helps nobody."""
+def serve(listener: socket.socket, pages: Pages, leash: int) -> None:
+    """Answer until SIGTERM or until the supervisor is gone."""
+    wake = stop_pipe()
+    with serving(listener, pages):
+        wait_for_the_end((), wake, leash)

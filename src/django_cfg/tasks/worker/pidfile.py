@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from django_cfg.errors import ConfigurationError
 
 #: Process ids fit into 22 bits on Linux; 0 would mean one's own process group.
 _PID = re.compile(r"[1-9][0-9]{0,8}")
+MOST_BYTES = 4096
 
 
 @contextmanager
@@ -24,31 +25,60 @@ def pidfile(path: str | None) -> Iterator[None]:
     if path is None:
         yield
         return
-    _claim(path)
+    while not _claim(path):
+        pass  # its last holder took it away between our opening and our looking
     try:
         yield
     finally:
-        Path(path).unlink(missing_ok=True)
+        _give_up(path)
 
 
-def _claim(path: str) -> None:
-    holder = _holder(path)
-    if holder is not None:
-        raise ConfigurationError(f"pid file {path} belongs to process {holder}, which is running; stop it first")
+def _claim(path: str) -> bool:
+    """Look whose it is and write, under one lock; False: the file is no longer there under this name."""
+    with _locked(path, os.O_RDWR | os.O_CREAT) as file:
+        if not _is_still(path, file):
+            return False
+        holder = _holder(path, file)
+        if holder is not None:
+            raise ConfigurationError(f"pid file {path} belongs to process {holder}, which is running; stop it first")
+        os.ftruncate(file, 0)
+        os.pwrite(file, f"{os.getpid()}\n".encode(), 0)
+        return True
+
+
+def _give_up(path: str) -> None:
+    try:
+        with _locked(path, os.O_RDWR) as file:
+            if _read(file) == str(os.getpid()):
+                os.unlink(path)
+    except (ConfigurationError, OSError, UnicodeDecodeError):
+        pass  # somebody took it away or put something else there: not ours any more
+
+
+@contextmanager
+def _locked(path: str, flags: int) -> Iterator[int]:
     try:
         # No link is followed: whoever may write the directory must not choose which file we overwrite.
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o640)
+        file = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o640)
     except OSError as error:
         raise ConfigurationError(f"pid file {path} cannot be written: {error.strerror}") from error
-    with os.fdopen(fd, "w") as file:
-        file.write(f"{os.getpid()}\n")
-
-
-def _holder(path: str) -> int | None:
     try:
-        text = Path(path).read_text().strip()
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield file
+    finally:
+        os.close(file)
+
+
+def _is_still(path: str, file: int) -> bool:
+    try:
+        return os.path.samestat(os.stat(path, follow_symlinks=False), os.fstat(file))
     except FileNotFoundError:
-        return None
+        return False
+
+
+def _holder(path: str, file: int) -> int | None:
+    try:
+        text = _read(file)
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"pid file {path} cannot be read: {error}") from error
     if not text:
@@ -57,6 +87,10 @@ def _holder(path: str) -> int | None:
         raise ConfigurationError(f"{path} is not a pid file (it holds something else); name another --pid-file")
     pid = int(text)
     return pid if pid != os.getpid() and _runs(pid) else None
+
+
+def _read(file: int) -> str:
+    return os.pread(file, MOST_BYTES, 0).decode().strip()
 
 
 def _runs(pid: int) -> bool:

@@ -6,6 +6,8 @@ import contextlib
 import logging
 import threading
 import time
+import traceback
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dramatiq.errors import RateLimitExceeded, Retry
@@ -13,9 +15,13 @@ from dramatiq.logging import get_logger
 from dramatiq.middleware import SkipMessage
 from dramatiq.worker import WorkerThread
 
+from django_cfg.errors import TaskCancelled
 from django_cfg.tasks.brokers.base import EngineBroker
+from django_cfg.tasks.brokers.collector import as_stored, secrets_of
 from django_cfg.tasks.brokers.contract import ClaimedMessage, Outcome
 from django_cfg.tasks.middleware.interrupts import TaskSlot
+from django_cfg.tasks.privacy import scrubbed
+from django_cfg.tasks.records import cancelling
 from django_cfg.tasks.worker.backlog import Backlog
 from django_cfg.tasks.worker.exchange import ExchangeThread, released, unmanageable
 
@@ -23,10 +29,23 @@ if TYPE_CHECKING:
     from dramatiq import Actor
 
 
+@dataclass(frozen=True, slots=True)
+class Current:
+    """What a thread runs now, and since when by the monotonic clock."""
+
+    message: ClaimedMessage
+    since: float
+
+
 class EngineThread(WorkerThread):
-    """One thread that runs tasks. It does no I/O of its own."""
+    """One thread that runs tasks. It does no I/O of its own.
+
+    Attributes:
+        current: what it runs; None while it waits.
+    """
 
     broker: EngineBroker
+    current: Current | None
 
     def __init__(self, broker: EngineBroker, backlog: Backlog, exchange: ExchangeThread) -> None:
         threading.Thread.__init__(self, daemon=True)
@@ -35,6 +54,7 @@ class EngineThread(WorkerThread):
         self.running = False
         self.paused = False
         self.paused_event = threading.Event()
+        self.current = None
         self._backlog = backlog
         self._exchange = exchange
         self._slot: TaskSlot | None = None
@@ -60,8 +80,10 @@ class EngineThread(WorkerThread):
         if not self._exchange.may_start():
             self._exchange.put(released(message.claim, "lease about to end"))
             return
+        self._exchange.ledger.started(message.claim, self.broker.hard_limit_s_of(message.actor_name))
         collector = self.broker.begin(message.claim)
         clock = _Clock(message)
+        self.current = Current(message, time.monotonic())
         skipped = False
         try:
             skipped = self._run_hooks_and_task(message, clock)
@@ -70,7 +92,10 @@ class EngineThread(WorkerThread):
             self._emit_verdict(message)
             error = message._exception
             outcome = collector.outcome(failed=message.failed, skipped=skipped, error=error)
+            if was_cancelled(message, error):
+                outcome = released(message.claim, "cancelled", started=True)
             self.broker.end()
+            self.current = None
             self._hand_over(outcome)
             message.clear_exception()  # a kept traceback would keep the task's frames alive
 
@@ -118,15 +143,33 @@ class EngineThread(WorkerThread):
     def _log(self, message: ClaimedMessage, actor: Actor[Any, Any] | None, error: BaseException) -> None:
         """Task and id, never the arguments: they may hold secrets."""
         throws = message.options.get("throws") or (actor.options.get("throws") if actor else None)
+        if message.run is not None:
+            return  # its own framework writes the line
         name = (message.actor_name, message.message_id)
         if isinstance(error, Retry):
+            return
+        if was_cancelled(message, error):
+            self.logger.info("Task %s %s was cancelled by an operator and has stopped.", *name)
             return
         if isinstance(error, RateLimitExceeded):
             self.logger.debug("Rate limit exceeded in %s %s: %s", *name, error)
         elif throws and isinstance(error, throws):
             self.logger.info("Task %s %s ended with its expected %s.", *name, type(error).__name__)
         else:
+            self._log_failure(name, error, secrets_of(as_stored(message.claim), actor))
+
+    def _log_failure(self, name: tuple[str, str], error: BaseException, secrets: frozenset[str]) -> None:
+        """The exception itself where it holds no secret, for handlers that look into it; else its text without them."""
+        text = "".join(traceback.format_exception(error))
+        if scrubbed(text, secrets) == text:
             self.logger.log(logging.ERROR, "Task %s %s failed.", *name, exc_info=error)
+        else:
+            self.logger.log(logging.ERROR, "Task %s %s failed.\n%s", *name, scrubbed(text, secrets).rstrip())
+
+
+def was_cancelled(message: ClaimedMessage, error: BaseException | None) -> bool:
+    """Whether the task stopped because it was asked to. The broker ends a cancelled message that is given back."""
+    return isinstance(error, TaskCancelled) and cancelling.is_requested(message.message_id)
 
 
 class _InSlot:

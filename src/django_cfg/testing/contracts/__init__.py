@@ -5,7 +5,7 @@
 
 with a pytest fixture named `broker` that yields an empty `EngineBroker` whose settings have short backoffs
 (`min_backoff=100`, `max_backoff=200`, `max_retries=2`, `max_deliveries=3`), and that is Dramatiq's global
-broker meanwhile.
+broker meanwhile. The default database has this package's tables and is not inside a transaction.
 """
 
 from django_cfg.testing.contracts.accepting import AcceptingLaws
@@ -34,9 +34,10 @@ from django_cfg.testing.contracts.tools import (
     waiting,
     working,
 )
+from django_cfg.testing.contracts.transactions import TransactionLaws
 
 
-class BrokerContract(AcceptingLaws, SettlingLaws, DeadLetterLaws, SessionLaws, OperatingLaws):
+class BrokerContract(AcceptingLaws, TransactionLaws, SettlingLaws, DeadLetterLaws, SessionLaws, OperatingLaws):
     """Laws of the store, driven exchange by exchange."""
 
 

@@ -14,6 +14,7 @@ from django_cfg.testing.contracts.tools import (
     Client,
     dead,
     message,
+    needs,
     stats,
 )
 
@@ -77,3 +78,15 @@ class DeadLetterLaws:
         client = Client(broker)
         (claim,) = client.claim()
         client.exchange(dead(claim))
+        broker.close_session(client.session)
+
+    def test_dead_letters_from_elsewhere_are_taken_over_once(self, broker: EngineBroker) -> None:
+        needs(broker.supports_find, "it does not know which id lives")
+        lives, strange = broker.enqueue(message("work")), message("strange", 1, queue="other")
+        for _ in range(2):
+            broker.store_dead([lives, strange], "failed elsewhere")
+        (letter,) = broker.dead_letters(DeadFilter(everything=True))
+        assert (letter.message_id, letter.task, letter.queue) == (strange.message_id, "strange", "other")
+        assert letter.reason == "failed elsewhere"
+        assert broker.retry_dead(DeadFilter(task="strange")) == 1
+        assert Client(broker).claim(queues=("other",))[0].message.args == (1,)

@@ -18,6 +18,7 @@ from django_cfg.testing.contracts.tools import (
     Failing,
     declare,
     expect_failure,
+    needs,
     working,
 )
 
@@ -31,6 +32,7 @@ class RunningLaws:
             assert add.send(1, 2).get_result(block=True, timeout=PATIENCE_MS) == 3
 
     def test_a_task_that_returns_nothing_has_the_result_none(self, broker: EngineBroker) -> None:
+        needs(broker.supports_find, "it cannot say that a message is gone, and None stores no result")
         nothing = declare(lambda: None, actor_name="nothing")
         with working(broker):
             assert nothing.send().get_result(block=True, timeout=PATIENCE_MS) is None

@@ -6,15 +6,28 @@ from django_cfg.errors import SessionLost
 from django_cfg.tasks.brokers.base import EngineBroker
 from django_cfg.tasks.brokers.contract import (
     DeadFilter,
+    ProcessIdentity,
+    ResultEntry,
 )
-from django_cfg.tasks.brokers.process import identity
+from django_cfg.tasks.brokers.process import guarded, identity
+from django_cfg.tasks.worker.leases import settle
+from django_cfg.tasks.worker.ledger import Bank, Ledger, Ledgers, Use
 from django_cfg.testing.contracts.tools import (
     Client,
     dead_process,
     done,
     ids,
     message,
+    needs,
+    retry,
 )
+
+
+def _is_of(bank: Bank, process: ProcessIdentity) -> None:
+    """As the process itself and its supervisor would have noted."""
+    bank.born(process.process_started)
+    bank.is_of(process.pid)
+    bank.died(-9)
 
 
 class SessionLaws:
@@ -26,6 +39,48 @@ class SessionLaws:
         assert broker.sweep(identity()) == 1
         (claim,) = Client(broker).claim()
         assert (claim.message_id, claim.deliveries, claim.is_suspect) == (sent.message_id, 1, True)
+
+    def test_a_process_with_a_living_guardian_is_swept_by_nobody_else(self, broker: EngineBroker) -> None:
+        broker.enqueue(message())
+        dead = guarded(dead_process(), identity())
+        Client(broker, dead).claim()
+        assert broker.sweep(identity()) == 0
+        assert broker.sweep(dead) == 1
+
+    def test_a_process_whose_guardian_died_too_is_swept_by_anybody(self, broker: EngineBroker) -> None:
+        broker.enqueue(message())
+        Client(broker, guarded(dead_process(), dead_process())).claim()
+        assert broker.sweep(identity()) == 1
+
+    def test_what_a_dead_process_had_ended_is_settled_and_only_what_it_had_started_counts(
+        self, broker: EngineBroker
+    ) -> None:
+        needs(broker.settles_for_the_dead, "its claims go to others with the process")
+        broker.enqueue_many([message(str(n)) for n in range(4)])
+        ledgers = Ledgers()
+        ledgers.grow(1)
+        bank, _ = ledgers.take()
+        ledger = Ledger(bank, ledgers.guardian)
+        dead = dead_process()
+        client = Client(broker, guarded(dead, ledgers.guardian))
+        ledger.opened(client.session.id)
+        returned, failed, started, unstarted = client.claim()
+        for claim in (returned, failed, started, unstarted):
+            ledger.claimed(claim)
+        for claim in (returned, failed, started):
+            ledger.started(claim, 60.0)
+        assert ledger.ended(done(returned, result=ResultEntry(7, 60_000)))
+        assert ledger.ended(retry(failed, retries=1))
+        _is_of(bank, dead)
+        settle(broker, bank, ledgers)
+        again = Client(broker).claim()
+        assert {c.message_id: (c.deliveries, c.message.options.get("retries", 0)) for c in again} == {
+            failed.message_id: (0, 1),
+            started.message_id: (1, 0),
+            unstarted.message_id: (0, 0),
+        }
+        assert broker.load_result(returned.message_id) == (True, 7)
+        assert bank.use is Use.FREE
 
     def test_the_claims_of_a_living_process_are_not_swept(self, broker: EngineBroker) -> None:
         broker.enqueue(message())
@@ -62,7 +117,7 @@ class SessionLaws:
             except SessionLost:
                 continue
             raise AssertionError("a lost session went on")
-        assert broker.holds(claim.message_id)
+        assert not broker.supports_find or broker.holds(claim.message_id)
 
     def test_closing_a_session_gives_its_claims_back_uncounted(self, broker: EngineBroker) -> None:
         broker.enqueue(message())
@@ -79,6 +134,7 @@ class SessionLaws:
         assert broker.renew(client.session) == set(ids(claims))
 
     def test_ids_can_be_given_back_by_name(self, broker: EngineBroker) -> None:
+        needs(not broker.sends_ahead, "what a worker gives back may come to it again")
         broker.enqueue_many([message(), message()])
         client = Client(broker)
         first, second = client.claim()

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
+from unittest import SkipTest
 
 import dramatiq
 from dramatiq import Actor, Message
@@ -90,6 +91,17 @@ class Client:
         return eventually(lambda: self.claim(count=1))[0]
 
 
+def needs(can: bool, what: str) -> None:
+    """Skip a law that a flag of the broker excludes, with the reason in its words."""
+    if not can:
+        raise SkipTest(f"weaker by design: {what}")
+
+
+def at_rest(broker: EngineBroker) -> bool:
+    """Nothing of the queue waits, runs or will run again soon, as far as the broker can tell."""
+    return stats(broker).living == 0
+
+
 def declare(function: Callable[..., Any], **options: Any) -> Actor[Any, Any]:
     """A task of the global broker; the name is given, because functions of a test may have none."""
     actor: Actor[Any, Any] = dramatiq.actor(**options)(function)
@@ -106,20 +118,26 @@ def stats(broker: EngineBroker, queue: str = QUEUE) -> QueueStats:
 
 @contextmanager
 def waiting(broker: EngineBroker) -> Iterator[threading.Event]:
-    """A thread that waits as an idle worker does; the event is set when it has something to do."""
-    returned = threading.Event()
+    """A thread that has looked and waits as an idle worker does; the event is set when it has something to do."""
+    looked, returned = threading.Event(), threading.Event()
 
     def wait() -> None:
         waiter = broker.waiter()
+        client = Client(broker)
         try:
-            waiter.wait((QUEUE,), 10)
+            has_work = bool(client.claim())
+            looked.set()
+            if not has_work:
+                waiter.wait((QUEUE,), 10)
             returned.set()
         finally:
+            broker.close_session(client.session)
             waiter.close()
             broker.close()
 
     thread = threading.Thread(target=wait, daemon=True)
     thread.start()
+    looked.wait(10)
     try:
         yield returned
     finally:

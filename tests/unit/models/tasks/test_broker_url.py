@@ -13,6 +13,8 @@ from django_cfg.models.tasks.broker_url import RESULT_SCHEMES, check_url
         "redis://localhost:6379/0",
         "redis://bob:p%40ss%23@localhost:6379?db=3&socket_timeout=1.5&retry_on_timeout=yes",
         "rediss://[::1]:6379/15?ssl_cert_reqs=none",
+        "redis+sentinel://bob:p%40ss@h1:26379,h2,[::1]:26380/shop/2?socket_timeout=1",
+        "sentinel://h1/shop",
         "unix:///run/redis@home.sock?db=2",
         "unix://:secret@/run/redis.sock",
         "amqp://guest:guest@localhost:5672/%2Fshop?heartbeat=30",
@@ -36,6 +38,9 @@ BAD = [
     ),
     ("rabbit:5672", "did you mean 'amqp://user:password@rabbit:5672/'?"),
     ("redis://localhost:6379/two", "database must be a number (0–15 unless the server has more), got 'two'"),
+    ("redis+sentinel://h1:26379,h2:26379", "names no service; write redis+sentinel://h1:26379,h2:26379/service/0"),
+    ("sentinel://h1:abc/shop", "must name sentinels as host:port, with commas between"),
+    ("sentinel://h1/shop/two", "after the service comes one database number, got 'two'"),
     ("redis://localhost:6379/0/2", "names two databases ('0/2'); write redis://host:port/2"),
     ("redis://localhost:6379/1?db=2", "names two databases (/1 and ?db=2); keep one of them"),
     (

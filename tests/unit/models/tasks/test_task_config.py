@@ -17,9 +17,22 @@ def test_the_defaults_are_the_documented_ones() -> None:
         "broker_url": "",
         "result_backend": None,
         "result_ttl_days": 30,
+        "records": None,
+        "record_retention_days": 30,
+        "records_database": "default",
         "max_payload_bytes": 262_144,
+        "probe": None,
+        "notices": [],
+        "notices_every_s": 300,
+        "notices_private_hosts": [],
+        "health_min_workers": 1,
+        "health_max_wait_s": 300,
+        "health_max_pending": None,
+        "health_max_dead": 100,
+        "enqueue_on_commit": True,
         "auto_discover_tasks": True,
         "task_modules": ["tasks"],
+        "schedules": [],
     }
 
 
@@ -41,18 +54,36 @@ def test_the_settings_are_plain_python_and_complete() -> None:
         "time_limit": 600_000,
         "lease_ms": 30_000,
         "max_deliveries": 5,
+        "hard_time_limit_ms": None,
+        "max_tasks_per_child": None,
+        "max_memory_mb": None,
         "shutdown_timeout_ms": 25_000,
         "worker_conn_max_age": 60,
         "max_payload_bytes": 262_144,
+        "enqueue_on_commit": True,
         "result_backend": None,
         "result_ttl_days": 30,
+        "probe": None,
+        "notices": [],
+        "notices_every_s": 300,
+        "notices_private_hosts": [],
+        "health_min_workers": 1,
+        "health_max_wait_s": 300,
+        "health_max_pending": None,
+        "health_max_dead": 100,
+        "records": None,
+        "record_retention_days": 30,
+        "records_database": "default",
         "admin_enabled": False,
         "prometheus_enabled": False,
+        "otel_enabled": False,
         "redis_key_prefix": "dramatiq",
+        "rabbitmq_prefix": "dramatiq",
         "middleware_is_default": True,
+        "schedules": [],
     }
     assert settings["DRAMATIQ_BROKER"]["OPTIONS"] == {"url": "database://default"}
-    assert settings.keys() == {"DJANGO_CFG_TASKS", "DRAMATIQ_BROKER"}
+    assert settings.keys() == {"DJANGO_CFG_TASKS", "DRAMATIQ_BROKER", "TASKS"}
 
 
 @pytest.mark.parametrize(
@@ -133,3 +164,16 @@ def test_other_values_out_of_bounds_are_refused(value: dict[str, object]) -> Non
 def test_task_modules_are_names_that_can_be_imported_once(names: list[str]) -> None:
     with pytest.raises(ValidationError, match="task_modules"):
         TaskConfig(task_modules=names)
+
+
+def test_djangos_own_tasks_run_on_the_same_broker_with_the_same_retries() -> None:
+    assert TaskConfig(dramatiq=DramatiqConfig(max_retries=4)).to_django_config()["TASKS"] == {
+        "default": {
+            "BACKEND": "django_cfg.tasks.backends.EngineBackend",
+            "QUEUES": [],
+            "OPTIONS": {"enqueue_on_commit": False, "max_attempts": 5},
+        }
+    }
+    apart = TaskConfig(broker_url="redis://h/2", dramatiq=DramatiqConfig(queues=["a", "b"])).to_django_config()["TASKS"]
+    assert apart["default"]["QUEUES"] == ["a", "b"]
+    assert apart["default"]["OPTIONS"]["enqueue_on_commit"] is True

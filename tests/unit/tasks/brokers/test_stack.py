@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from dramatiq.middleware import Callbacks, Retries
+from dramatiq.middleware import Middleware, Retries
 
 from django_cfg.errors import ConfigurationError
 from django_cfg.tasks.brokers import stack
@@ -69,8 +69,21 @@ def test_what_is_no_middleware_is_refused_by_name(path: str, says: str) -> None:
         names(path)
 
 
+class Foreign(Middleware):
+    """A middleware of a project."""
+
+
+class Demanding(Foreign):
+    def __init__(self, what: str) -> None:
+        self.what = what
+
+
 def test_foreign_middleware_stands_where_it_is_listed() -> None:
-    path = "dramatiq.middleware.group_callbacks.GroupCallbacks"
-    assert Callbacks.__name__ in names(stack.STOCK + "Callbacks")
+    assert names(stack.STOCK + "Callbacks", f"{__name__}.Foreign")[1:3] == ["Callbacks", "Foreign"]
     with pytest.raises(TypeError):
-        names(path)  # it needs an argument that a path cannot give
+        names(f"{__name__}.Demanding")  # it needs an argument that a path cannot give
+
+
+def test_group_callbacks_need_no_backend_however_they_are_listed() -> None:
+    for path in ("dramatiq.middleware.GroupCallbacks", "dramatiq.middleware.group_callbacks.GroupCallbacks"):
+        assert names(path).count("EngineGroupCallbacks") == 1

@@ -85,12 +85,12 @@ def test_a_result_that_is_not_json_is_an_error_for_its_reader_and_no_failure_of_
     returns = dramatiq.actor(lambda: value, actor_name="returns")
     work, ran = innocent()
     message = returns.send()
-    with working(any_broker, threads=2), settled_events() as settled:
+    with settled_events() as settled, working(any_broker, threads=2):
         with pytest.raises(ResultFailure, match=r"the result of returns.* is not JSON"):
             message.get_result(block=True, timeout=15_000)
         work.send()
         assert ran.wait(15)
-    assert [event.kind for event in settled if event.task == "returns"] == [Kind.DONE]
+        eventually(lambda: [event.kind for event in settled if event.task == "returns"] == [Kind.DONE])
 
 
 def test_a_pipeline_step_that_returns_no_json_harms_nobody(any_broker: EngineBroker) -> None:

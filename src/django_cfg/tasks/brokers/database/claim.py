@@ -3,50 +3,87 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from django_cfg.tasks.brokers import codec
 from django_cfg.tasks.brokers.contract import Claim, Want
-from django_cfg.tasks.brokers.database.settle import Ending, bury_unread
+from django_cfg.tasks.brokers.database.settle import Ending, bury_unread, take_cancelled
 from django_cfg.tasks.brokers.database.statements import READY, SUSPECT, Statements
+from django_cfg.tasks.brokers.database.transactions import Cursor
 from django_cfg.tasks.brokers.prepare import claimable
 
 if TYPE_CHECKING:
     from django_cfg.tasks.brokers.base import EngineBroker
 
+#: In one statement; databases limit how many SELECTs may be joined in one.
+MOST_QUEUES = 100
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(slots=True)
 class Glance:
-    """What an exchange knows before it claims."""
+    """What an exchange knows before it settles and claims.
 
-    paused: frozenset[str]
-    revoked: frozenset[str]
-    next_due_ms: int | None
-    has_suspect: bool
+    `held` has fences by key; `due_ms`, `suspect` and `ready` are by queue.
+    """
+
+    paused: set[str] = field(default_factory=set)
+    revoked: set[str] = field(default_factory=set)
+    held: dict[int, int] = field(default_factory=dict)
+    due_ms: dict[str, int] = field(default_factory=dict)
+    suspect: set[str] = field(default_factory=set)
+    ready: set[str] = field(default_factory=set)
+
+    def read(self, rows: Iterable[tuple[str, str, int, int]]) -> None:
+        for what, name, number, fence in rows:
+            if what == "held":
+                self.held[number] = fence
+            elif what == "due":
+                self.due_ms[name] = number
+            else:
+                names: set[str] = getattr(self, what)
+                names.add(name)
+
+    @property
+    def next_due_ms(self) -> int | None:
+        """Until the next message of a queue that is not paused is due."""
+        return min((ms for queue, ms in self.due_ms.items() if queue not in self.paused), default=None)
+
+    @property
+    def has_work(self) -> bool:
+        return bool((self.ready | self.suspect) - self.paused)
 
 
-def glance(cursor: Any, sql: Statements, session: int, queues: Sequence[str]) -> Glance:
-    """Look at the wanted queues in one statement."""
-    cursor.execute(sql.glance(len(queues)), [session, *queues, *queues])
-    found: dict[str, list[tuple[str, int]]] = {"paused": [], "revoked": [], "due": [], "suspect": []}
-    for what, name, number in cursor.fetchall():
-        found[what].append((name, number))
-    return Glance(
-        paused=frozenset(name for name, _ in found["paused"]),
-        revoked=frozenset(name for name, _ in found["revoked"]),
-        next_due_ms=found["due"][0][1] if found["due"] else None,
-        has_suspect=bool(found["suspect"]),
-    )
+def glance(cursor: Cursor, sql: Statements, session: int, queues: Sequence[str], keys: Sequence[int]) -> Glance:
+    """Look at the wanted queues, and at these claims of the session."""
+    found = Glance()
+    for first in range(0, max(1, len(queues)), MOST_QUEUES):
+        some = queues[first : first + MOST_QUEUES]
+        mine = [session, *keys] if keys else []
+        cursor.execute(sql.glance(len(some), len(keys)), [session, *mine, *(q for q in some for _ in range(2))])
+        found.read(cursor.fetchall())
+    return found
 
 
-def promote(cursor: Any, sql: Statements, session: int, queues: Sequence[str]) -> Glance:
-    """Make what is due ready, and look again."""
-    cursor.execute(sql.promote(len(queues)), list(queues))
-    return glance(cursor, sql, session, queues)
+def look(cursor: Cursor, sql: Statements, queues: Sequence[str]) -> Glance:
+    """Whether a waiting worker has something to do; writes nothing."""
+    found = Glance()
+    for first in range(0, len(queues), MOST_QUEUES):
+        some = queues[first : first + MOST_QUEUES]
+        cursor.execute(sql.has_work(len(some)), [queue for queue in some for _ in range(3)])
+        found.read(cursor.fetchall())
+    return found
 
 
-def claim_rows(cursor: Any, sql: Statements, session: int, seq: int, want: Want) -> list[Any]:
+def promote(cursor: Cursor, sql: Statements, queues: Sequence[str]) -> None:
+    """Make what is due ready."""
+    cursor.execute(sql.due(len(queues)), queues)
+    due = [row[0] for row in cursor.fetchall()]
+    if due:
+        cursor.later(sql.promote(len(due)), due)
+
+
+def claim_rows(cursor: Cursor, sql: Statements, session: int, seq: int, want: Want) -> list[Any]:
     """Claim up to `want.count` rows: at most one suspect, then a fair share of each queue, then the rest."""
     rows: list[Any] = []
     if want.count <= 0 or not want.queues:
@@ -64,7 +101,7 @@ def claim_rows(cursor: Any, sql: Statements, session: int, seq: int, want: Want)
 
 
 def _claim_share(
-    cursor: Any, sql: Statements, session: int, seq: int, what: tuple[str, int, Want], rows: list[Any]
+    cursor: Cursor, sql: Statements, session: int, seq: int, what: tuple[str, int, Want], rows: list[Any]
 ) -> bool:
     """Add one queue's share to the rows; returns whether it may have more."""
     queue, share, want = what
@@ -76,35 +113,63 @@ def _claim_share(
     return len(taken) == asked
 
 
-def _take(cursor: Any, sql: Statements, session: int, seq: int, what: tuple[int, Sequence[str], int]) -> list[Any]:
+def _take(cursor: Cursor, sql: Statements, session: int, seq: int, what: tuple[int, Sequence[str], int]) -> list[Any]:
     state, queues, count = what
-    cursor.execute(sql.claim(state, len(queues)), [session, seq, *queues, count])
-    return list(cursor.fetchall())
+    if sql.dialect.has_returning:
+        cursor.execute(sql.claim(state, len(queues)), [session, seq, *queues, count])
+        return cursor.fetchall()
+    cursor.execute(sql.claim(state, len(queues)), [*queues, count])
+    rows = cursor.fetchall()
+    if rows:
+        cursor.later(sql.take(len(rows)), [session, seq, *(row[0] for row in rows)])
+    return rows
 
 
-def read_claims(
-    cursor: Any, sql: Statements, broker: EngineBroker, rows: Iterable[Any]
-) -> tuple[tuple[Claim, ...], list[Ending]]:
-    """Claims from rows, and the endings of what cannot be read: that is buried, so that it harms nobody else."""
+@dataclass(frozen=True, slots=True)
+class Unfit:
+    """A claimed message that must not run: cancelled while another worker had it, or not readable."""
+
+    message_id: str
+    error: str = ""
+
+
+def read_claims(broker: EngineBroker, rows: Iterable[Any]) -> tuple[tuple[Claim, ...], list[Unfit]]:
+    """Claims from rows, and what must not run."""
     claims: list[Claim] = []
-    endings: list[Ending] = []
-    for _, message_id, priority, body, enqueued_at, due_at, generation, fence, deliveries, now in rows:
+    unfit: list[Unfit] = []
+    for row in rows:
         try:
-            message = codec.decode(body)
+            if row[9]:
+                unfit.append(Unfit(row[1]))
+            else:
+                claims.append(_claim(broker, row))
         except ValueError as error:
-            endings.append(bury_unread(cursor, sql, message_id, "undecodable message", str(error)))
-            continue
-        claims.append(
-            Claim(
-                message=claimable(broker, message.copy(message_id=message_id)),
-                fence=fence,
-                deliveries=deliveries,
-                generation=generation,
-                priority=priority,
-                enqueued_at_ms=enqueued_at,
-                waited_ms=max(0, now - due_at),
-                age_ms=max(0, now - enqueued_at),
-                body=body,
-            )
-        )
-    return tuple(claims), endings
+            unfit.append(Unfit(row[1], str(error)))
+    return tuple(claims), unfit
+
+
+def drop(cursor: Cursor, sql: Statements, unfit: Iterable[Unfit]) -> list[Ending]:
+    """Take away what was cancelled, and bury what cannot be read, so that it harms nobody else."""
+    return [
+        bury_unread(cursor, sql, one.message_id, "undecodable message", one.error)
+        if one.error
+        else take_cancelled(cursor, sql, one.message_id)
+        for one in unfit
+    ]
+
+
+def _claim(broker: EngineBroker, row: Any) -> Claim:
+    key, message_id, priority, body, enqueued_at, due_at, generation, fence, deliveries, _, now = row
+    message = codec.decode(body)
+    return Claim(
+        message=claimable(broker, message.copy(message_id=message_id)),
+        fence=fence,
+        deliveries=deliveries,
+        generation=generation,
+        priority=priority,
+        enqueued_at_ms=enqueued_at,
+        waited_ms=max(0, now - due_at),
+        age_ms=max(0, now - enqueued_at),
+        body=body,
+        key=key,
+    )

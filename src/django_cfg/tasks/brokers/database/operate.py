@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from django.db import transaction
-from django.db.models import Count, Min, Q, QuerySet
+from django.db import connections, transaction
+from django.db.models import Count, F, Min, Q, QuerySet
+from django.db.models.functions import Collate
 from dramatiq import Message
 
 from django_cfg.tasks.brokers import codec
 from django_cfg.tasks.brokers.collector import fresh
-from django_cfg.tasks.brokers.contract import DeadFilter, DeadLetterInfo, FollowUp, QueueStats
+from django_cfg.tasks.brokers.contract import DeadFilter, DeadLetterInfo, FollowUp, QueueStats, Standing
+from django_cfg.tasks.brokers.database.dialect import MYSQL
 from django_cfg.tasks.brokers.database.results import DatabaseResults
-from django_cfg.tasks.models import DeadLetter, PausedQueue, QueueMessage
+from django_cfg.tasks.lifecycle import State
+from django_cfg.tasks.models import DeadLetter, PausedQueue, QueueMessage, WorkerSession
 from django_cfg.tasks.models.queue_message import MessageState
 from django_cfg.units import s_to_ms
 
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
     from django_cfg.tasks.brokers.base import EngineBroker
 
 CHUNK = 500
+LOOSE_COLLATION = "utf8mb4_general_ci"
 
 
 def queue_stats(alias: str, declared: Iterable[str], now_ms: int) -> list[QueueStats]:
@@ -55,6 +59,22 @@ def _age_s(since_ms: int | None, now_ms: int) -> float | None:
     return None if since_ms is None else max(0, now_ms - since_ms) / 1000
 
 
+def find(alias: str, message_id: str) -> Standing | None:
+    """A message that waits or runs."""
+    row = QueueMessage.objects.using(alias).filter(message_id=message_id).first()
+    if row is None:
+        return None
+    try:
+        message = codec.decode(row.body)
+    except ValueError:
+        return None  # it becomes a dead letter as soon as a worker sees it
+    state = State(_word(row.state, row.is_retry))
+    if state is not State.RUNNING or row.session is None:
+        return Standing(message, state, row.deliveries)
+    holder = WorkerSession.objects.using(alias).filter(pk=row.session).first()
+    return Standing(message, state, row.deliveries, row.claimed_at, "" if holder is None else str(holder))
+
+
 def peek(alias: str, queue: str, limit: int) -> list[Message[Any]]:
     waiting = QueueMessage.objects.using(alias).filter(
         queue=queue, state__in=(MessageState.READY, MessageState.SUSPECT)
@@ -75,8 +95,16 @@ def matching(alias: str, only: DeadFilter, now_ms: int) -> QuerySet[DeadLetter]:
     if only.newer_than_s is not None:
         found = found.filter(died_at__gte=now_ms - s_to_ms(only.newer_than_s))
     if only.error is not None:
-        found = found.filter(Q(error__icontains=only.error) | Q(reason__icontains=only.error))
+        found = _mentioning(found, only.error)
     return found
+
+
+def _mentioning(found: QuerySet[DeadLetter], text: str) -> QuerySet[DeadLetter]:
+    """In any case of letters; on MySQL that is a matter of the collation, and our columns are exact."""
+    if connections[found.db].vendor == MYSQL:
+        loose = {f"any_{name}": Collate(F(name), LOOSE_COLLATION) for name in ("error", "reason")}
+        return found.alias(**loose).filter(Q(any_error__icontains=text) | Q(any_reason__icontains=text))
+    return found.filter(Q(error__icontains=text) | Q(reason__icontains=text))
 
 
 def dead_letters(alias: str, only: DeadFilter, limit: int, now_ms: int) -> list[DeadLetterInfo]:
@@ -135,3 +163,27 @@ def pause(alias: str, queue: str, now_ms: int) -> None:
 
 def resume(alias: str, queue: str) -> None:
     PausedQueue.objects.using(alias).filter(queue=queue).delete()
+
+
+def store_dead(broker: EngineBroker, alias: str, messages: Sequence[Message[Any]], reason: str, now_ms: int) -> None:
+    """Dead letters from elsewhere; an id that lives or is dead already is left alone."""
+    wanted = {message.message_id: message for message in messages}
+    living = QueueMessage.objects.using(alias).filter(message_id__in=wanted)
+    for message_id in living.values_list("message_id", flat=True):
+        del wanted[message_id]
+    letters = [_letter(broker, message, reason, now_ms) for message in wanted.values()]
+    DeadLetter.objects.using(alias).bulk_create(letters, ignore_conflicts=True, batch_size=CHUNK)
+
+
+def _letter(broker: EngineBroker, message: Message[Any], reason: str, now_ms: int) -> DeadLetter:
+    return DeadLetter(
+        message_id=message.message_id,
+        queue=message.queue_name,
+        task=message.actor_name,
+        priority=broker.priority_of(message.actor_name),
+        body=broker.encode(message),
+        enqueued_at=now_ms,
+        died_at=now_ms,
+        generation=now_ms,
+        reason=reason[:200],
+    )

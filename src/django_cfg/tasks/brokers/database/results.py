@@ -13,6 +13,7 @@ from django_cfg.tasks.brokers.contract import ResultEntry
 from django_cfg.tasks.brokers.database.dialect import dialect_of
 from django_cfg.tasks.brokers.database.settle import chunks
 from django_cfg.tasks.brokers.database.statements import Statements
+from django_cfg.tasks.brokers.database.transactions import Cursor
 from django_cfg.tasks.models import TaskResult
 
 
@@ -30,11 +31,20 @@ class DatabaseResults:
     def _sql(self) -> Statements:
         return Statements(dialect_of(connections[self.alias].vendor, self.alias))
 
-    def put(self, entries: Sequence[tuple[str, ResultEntry]]) -> None:
+    def put(self, entries: Sequence[tuple[str, ResultEntry]], beside: Cursor | None = None) -> None:
+        """Store results; `beside` is the cursor of a transaction on this very database, to be a part of it."""
+        if not entries:
+            return
+        if beside is not None:
+            self._put(beside, entries)
+            return
+        with connections[self.alias].cursor() as cursor:
+            self._put(Cursor(cursor), entries)
+
+    def _put(self, cursor: Cursor, entries: Sequence[tuple[str, ResultEntry]]) -> None:
         for chunk in chunks(entries):
             values = [v for i, e in chunk for v in (i, codec.dumps(e.value), e.ttl_ms)]
-            with connections[self.alias].cursor() as cursor:
-                cursor.execute(self._sql.put_results(len(chunk)), values)
+            cursor.later(self._sql.put_results(len(chunk)), values)
 
     def get(self, message_id: str) -> tuple[bool, Any]:
         with connections[self.alias].cursor() as cursor:
@@ -48,7 +58,10 @@ class DatabaseResults:
     def purge(self) -> None:
         """Delete some of what has expired; called at every sweep."""
         with connections[self.alias].cursor() as cursor:
-            cursor.execute(self._sql.purge_results)
+            cursor.execute(self._sql.expired_results)
+            expired = [row[0] for row in cursor.fetchall()]
+            if expired:
+                cursor.execute(self._sql.drop_results(len(expired)), expired)
 
     def clear(self) -> None:
         TaskResult.objects.using(self.alias).all().delete()

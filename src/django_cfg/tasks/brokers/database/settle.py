@@ -2,73 +2,105 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
 from django_cfg.tasks.brokers import codec
 from django_cfg.tasks.brokers.contract import FollowUp, Outcome, ResultEntry
 from django_cfg.tasks.brokers.database.statements import READY, SCHEDULED, Statements
-from django_cfg.tasks.brokers.endings import ended_badly
+from django_cfg.tasks.brokers.database.transactions import Cursor
+from django_cfg.tasks.brokers.endings import cancelled, ended_badly
 from django_cfg.tasks.lifecycle import Kind
 
 T = TypeVar("T")
+#: So many rows are cheaper by COPY and a table between, which takes some statements.
+WORTH_A_COPY = 50
 #: A message id and what is kept as its result.
 Ending = tuple[str, ResultEntry]
 CHUNK = 200
+#: Of the texts in one statement; servers refuse packets above some megabytes.
+CHUNK_CHARS = 1_000_000
 
 
-def settle(cursor: Any, sql: Statements, session: int, outcomes: Sequence[Outcome]) -> frozenset[str]:
-    """Apply outcomes; returns the ids that were refused because the claim is no longer ours."""
-    settled: set[str] = set()
+def accepted(outcomes: Sequence[Outcome], held: Mapping[int, int]) -> list[Outcome]:
+    """The outcomes of claims that are still ours; the others went elsewhere, with a newer fence.
+
+    Parameters:
+        held: fences by the keys of the claims.
+    """
+    return [o for o in outcomes if held.get(o.claim.key) == o.claim.fence]
+
+
+def settle(cursor: Cursor, sql: Statements, outcomes: Sequence[Outcome]) -> None:
+    """Apply accepted outcomes."""
     for kind, many in ((Kind.DONE, sql.finish), (Kind.RELEASED, sql.hand_back)):
-        for chunk in chunks([o for o in outcomes if o.kind is kind]):
-            pairs = [v for o in chunk for v in (o.claim.message_id, o.claim.fence)]
-            cursor.execute(many(len(chunk)), [session, *pairs])
-            settled.update(row[0] for row in cursor.fetchall())
+        for chunk in chunks([o.claim.key for o in outcomes if o.kind is kind]):
+            cursor.later(many(len(chunk)), chunk)
     for outcome in outcomes:
-        if outcome.kind is Kind.RETRY and _retry(cursor, sql, session, outcome):
-            settled.add(outcome.claim.message_id)
-        if outcome.kind is Kind.DEAD and _bury(cursor, sql, session, outcome):
-            settled.add(outcome.claim.message_id)
-    return frozenset(o.claim.message_id for o in outcomes if o.claim.message_id not in settled)
+        if outcome.kind is Kind.RETRY:
+            cursor.later(sql.retry, [codec.encode(outcome.message), outcome.delay_ms, outcome.claim.key])
+        if outcome.kind is Kind.DEAD:
+            _bury(cursor, sql, outcome)
 
 
-def _retry(cursor: Any, sql: Statements, session: int, outcome: Outcome) -> bool:
-    claim = outcome.claim
-    body = codec.encode(outcome.message)
-    cursor.execute(sql.retry, [body, outcome.delay_ms, session, claim.message_id, claim.fence])
-    return bool(cursor.rowcount)
-
-
-def _bury(cursor: Any, sql: Statements, session: int, outcome: Outcome) -> bool:
-    claim, error = outcome.claim, outcome.failure.text if outcome.failure else ""
-    body = codec.encode(outcome.message)
-    cursor.execute(sql.bury_claimed, [body, outcome.reason, error, session, claim.message_id, claim.fence])
-    buried = cursor.fetchone() is not None
-    if buried:
-        cursor.execute(sql.remove, [claim.message_id])
-    return buried
+def _bury(cursor: Cursor, sql: Statements, outcome: Outcome) -> None:
+    message_id, error = outcome.claim.message_id, outcome.failure.text if outcome.failure else ""
+    cursor.later(sql.bury_changed, [codec.encode(outcome.message), outcome.reason, error, message_id])
+    cursor.later(sql.remove, [message_id])
 
 
 Row = tuple[FollowUp, str, int]
 
 
-def insert(cursor: Any, sql: Statements, rows: Sequence[Row], *, notify: bool) -> None:
+def insert(cursor: Cursor, sql: Statements, rows: Sequence[Row], *, notify: bool) -> None:
     """Store (item, body, priority) rows; an id that lives is left alone, a dead one starts anew.
 
-    On PostgreSQL that is one statement for any number of rows, which also wakes waiting workers with `notify`.
+    On PostgreSQL `notify` wakes waiting workers, too.
     """
-    if sql.dialect.has_arrays:
-        columns = list(zip(*(_values(*row) for row in rows), strict=True))
-        statement = sql.insert_and_notify if notify else sql.insert_silently
-        cursor.execute(statement, [list(column) for column in columns] + [list(columns[0])])
+    if sql.dialect.at_once:
+        store = _copy if len(rows) >= WORTH_A_COPY else _insert_at_once
+        store(cursor, sql, rows, notify)
         return
-    for chunk in chunks(rows):
-        cursor.execute(sql.forget_dead(len(chunk)), [item.message.message_id for item, _, _ in chunk])
-        cursor.execute(sql.insert(len(chunk)), [v for row in chunk for v in _values(*row)])
+    for chunk in _portions(rows):
+        cursor.later(sql.forget_dead(len(chunk)), [item.message.message_id for item, _, _ in chunk])
+        cursor.later(sql.insert(len(chunk)), [v for row in chunk for v in _values(*row)])
 
 
-def _values(item: FollowUp, body: str, priority: int) -> tuple[Any, ...]:
+def is_one_step(sql: Statements, rows: Sequence[Row]) -> bool:
+    """Whether `insert` is one statement, so a transaction by itself."""
+    return sql.dialect.at_once and len(rows) < WORTH_A_COPY
+
+
+def _insert_at_once(cursor: Cursor, sql: Statements, rows: Sequence[Row], notify: bool) -> None:
+    ids = [item.message.message_id for item, _, _ in rows]
+    values = [v for row in rows for v in _values(*row)]
+    cursor.execute(sql.insert_and_forget(len(rows), notify=notify), ids + values)
+
+
+def _copy(cursor: Cursor, sql: Statements, rows: Sequence[Row], notify: bool) -> None:
+    cursor.execute(sql.stage)
+    cursor.copy(sql.copy_to_stage, ((*_values(*row), n) for n, row in enumerate(rows)))
+    cursor.execute(sql.forget_staged)
+    cursor.execute(sql.insert_staged)
+    cursor.execute(sql.clear_stage)
+    if notify:
+        cursor.execute(f"SELECT {sql.notify}")
+
+
+def _portions(rows: Sequence[Row]) -> list[list[Row]]:
+    """Chunks that are bounded in their text, too."""
+    portions: list[list[Row]] = [[]]
+    chars = 0
+    for row in rows:
+        chars += len(row[1])
+        if portions[-1] and (len(portions[-1]) >= CHUNK or chars > CHUNK_CHARS):
+            portions.append([])
+            chars = len(row[1])
+        portions[-1].append(row)
+    return portions
+
+
+def _values(item: FollowUp, body: str, priority: int) -> tuple[str | int, ...]:
     message = item.message
     state = SCHEDULED if item.delay_ms > 0 else READY
     return (
@@ -82,17 +114,19 @@ def _values(item: FollowUp, body: str, priority: int) -> tuple[Any, ...]:
     )
 
 
-def bury_unread(cursor: Any, sql: Statements, message_id: str, reason: str, error: str = "") -> Ending:
+def bury_unread(cursor: Cursor, sql: Statements, message_id: str, reason: str, error: str = "") -> Ending:
     """Move a message to the dead letters as it stands; returns the word for whoever waits for its result."""
-    cursor.execute(sql.bury_swept, [reason, error, message_id])
-    cursor.execute(sql.remove, [message_id])
+    cursor.later(sql.bury_as_it_is, [reason, error, message_id])
+    cursor.later(sql.remove, [message_id])
     return message_id, ended_badly(reason)
 
 
-def take_cancelled(cursor: Any, sql: Statements, message_id: str) -> Ending:
+def take_cancelled(cursor: Cursor, sql: Statements, message_id: str) -> Ending:
     """Remove a cancelled message; returns the word for whoever waits for its result."""
-    cursor.execute(sql.remove, [message_id])
-    return message_id, ended_badly("cancelled by an operator")
+    cursor.execute(sql.body_of, [message_id])
+    row = cursor.fetchone()
+    cursor.later(sql.remove, [message_id])
+    return message_id, cancelled(row[0] if row else "")
 
 
 def chunks(items: Sequence[T]) -> list[Sequence[T]]:

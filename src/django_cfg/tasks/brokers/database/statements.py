@@ -12,6 +12,11 @@ CLAIMED, SUSPECT = MessageState.CLAIMED.value, MessageState.SUSPECT.value
 BACK = f"CASE WHEN deliveries > 0 THEN {SUSPECT} ELSE {READY} END"
 
 
+#: What an enqueue gives of a message; the rest is the same for all.
+GIVEN = "message_id, queue, task, priority, state, body"
+STAGE = "django_cfg_tasks_incoming"
+#: How much of what is due one exchange makes ready.
+MOST_DUE = 1000
 #: Where PostgreSQL tells waiting workers that something came.
 CHANNEL = "django_cfg_tasks"
 
@@ -37,32 +42,48 @@ class Statements:
 
     def insert(self, rows: int) -> str:
         row = f"(%s, %s, %s, %s, %s, %s, {self.now}, {self.now} + %s, {self.now}, false, 0, 0, NULL, NULL, false)"
+        return f"{self._into_message} VALUES {marks(rows, row)} {self.dialect.keep('message_id')}"
+
+    @property
+    def _into_message(self) -> str:
         return (
-            f"INSERT INTO {self.message} (message_id, queue, task, priority, state, body, enqueued_at, due_at, "
-            "generation, is_retry, fence, deliveries, session, claim_seq, cancel_requested) "
-            f"VALUES {marks(rows, row)} ON CONFLICT (message_id) DO NOTHING"
+            f"INSERT INTO {self.message} ({GIVEN}, enqueued_at, due_at, "
+            "generation, is_retry, fence, deliveries, session, claim_seq, cancel_requested)"
+        )
+
+    def insert_and_forget(self, rows: int, *, notify: bool) -> str:
+        """Some rows, the same ids gone from the dead letters, and waiting workers woken: one round trip."""
+        said = f"SELECT {self.notify}" if notify else "SELECT 1"
+        return f"WITH gone AS ({self.forget_dead(rows)}), put AS ({self.insert(rows)}) {said}"
+
+    @property
+    def notify(self) -> str:
+        return f"pg_notify('{CHANNEL}', '')"
+
+    @property
+    def stage(self) -> str:
+        """Where COPY puts many rows; it cannot leave alone the ids that live."""
+        columns = "message_id text, queue text, task text, priority int, state int, body text, delay bigint, n int"
+        return f"CREATE TEMP TABLE IF NOT EXISTS {STAGE} ({columns}) ON COMMIT DROP"
+
+    @property
+    def copy_to_stage(self) -> str:
+        return f"COPY {STAGE} ({GIVEN}, delay, n) FROM STDIN"
+
+    @property
+    def forget_staged(self) -> str:
+        return f"DELETE FROM {self.dead} WHERE message_id IN (SELECT message_id FROM {STAGE})"
+
+    @property
+    def insert_staged(self) -> str:
+        return (
+            f"{self._into_message} SELECT {GIVEN}, {self.now}, {self.now} + delay, {self.now}, false, 0, 0, NULL, "
+            f"NULL, false FROM {STAGE} ORDER BY n {self.dialect.keep('message_id')}"
         )
 
     @property
-    def insert_columns(self) -> str:
-        """Any number of rows from seven arrays, and the same ids gone from the dead letters: one round trip."""
-        columns = "message_id, queue, task, priority, state, body"
-        return (
-            f"WITH given AS (SELECT * FROM unnest(%s::text[], %s::text[], %s::text[], %s::int[], %s::int[], "
-            f"%s::text[], %s::bigint[]) WITH ORDINALITY AS t({columns}, delay, n)), "
-            f"gone AS (DELETE FROM {self.dead} WHERE message_id = ANY(%s::text[])), "
-            f"put AS (INSERT INTO {self.message} ({columns}, enqueued_at, due_at, generation, is_retry, fence, "
-            f"deliveries, session, claim_seq, cancel_requested) SELECT {columns}, {self.now}, {self.now} + delay, "
-            f"{self.now}, false, 0, 0, NULL, NULL, false FROM given ORDER BY n ON CONFLICT (message_id) DO NOTHING)"
-        )
-
-    @property
-    def insert_silently(self) -> str:
-        return f"{self.insert_columns} SELECT 1"
-
-    @property
-    def insert_and_notify(self) -> str:
-        return f"{self.insert_columns} SELECT pg_notify('{CHANNEL}', '')"
+    def clear_stage(self) -> str:
+        return f"TRUNCATE {STAGE}"
 
     def forget_dead(self, rows: int) -> str:
         return f"DELETE FROM {self.dead} WHERE message_id IN ({marks(rows, '%s')})"
@@ -73,22 +94,26 @@ class Statements:
     def open_session(self) -> str:
         return (
             f"INSERT INTO {self.session} (host_id, host, pid, process_started, lease_ms, lease_until, opened_at, "
-            f"last_seq, last_refused) VALUES (%s, %s, %s, %s, %s, {self.now} + %s, {self.now}, 0, '[]') "
-            "RETURNING id"
+            f"last_seq, last_refused) VALUES (%s, %s, %s, %s, %s, {self.now} + %s, {self.now}, 0, '[]')"
+            + (" RETURNING id" if self.dialect.has_returning else "")
         )
 
     @property
     def advance_session(self) -> str:
-        """Renew, lock, and take the next number; no row: the session is gone, or the number was answered."""
+        """Renew, lock, and take the next number. No row: the session is gone, or the number was answered."""
         return (
             f"UPDATE {self.session} SET lease_until = {self.now} + lease_ms, last_seq = %s, last_refused = '[]' "
-            "WHERE id = %s AND last_seq < %s RETURNING id"
+            "WHERE id = %s AND last_seq < %s"
         )
 
     @property
     def touch_session(self) -> str:
-        """Renew, lock, and read what was refused last."""
-        return f"UPDATE {self.session} SET lease_until = {self.now} + lease_ms WHERE id = %s RETURNING last_refused"
+        """Renew and lock. No row: the session is gone."""
+        return f"UPDATE {self.session} SET lease_until = {self.now} + lease_ms WHERE id = %s"
+
+    @property
+    def refused_last(self) -> str:
+        return f"SELECT last_refused FROM {self.session} WHERE id = %s"
 
     @property
     def note_refused(self) -> str:
@@ -105,54 +130,74 @@ class Statements:
     def give_back(self, rows: int) -> str:
         return f"{self.give_back_all} AND message_id IN ({marks(rows, '%s')})"
 
-    # -- outcomes --------------------------------------------------------------------------------------
+    # -- outcomes: of claims that `glance` found to be ours, by key, under the lock of our session ------
 
-    def _claimed(self, rows: int) -> str:
-        return f"session = %s AND (message_id, fence) IN (VALUES {marks(rows, '(%s, %s)')})"
+    @property
+    def _mine(self) -> str:
+        return self.dialect.use_index("PRIMARY")
 
     def finish(self, rows: int) -> str:
-        return f"DELETE FROM {self.message} WHERE {self._claimed(rows)} RETURNING message_id"
+        which = f"WHERE id IN ({marks(rows, '%s')})"
+        if self.dialect.has_returning:
+            return f"DELETE FROM {self.message} {which}"
+        # The form that takes an index hint.
+        return f"DELETE {self.message} FROM {self.message} {self._mine} {which}"
 
     def hand_back(self, rows: int) -> str:
         return (
-            f"UPDATE {self.message} SET state = {BACK}, session = NULL, claim_seq = NULL "
-            f"WHERE {self._claimed(rows)} RETURNING message_id"
+            f"UPDATE {self.message} {self._mine} SET state = {BACK}, session = NULL, claim_seq = NULL "
+            f"WHERE id IN ({marks(rows, '%s')})"
         )
 
     @property
     def retry(self) -> str:
         return (
             f"UPDATE {self.message} SET state = {SCHEDULED}, session = NULL, claim_seq = NULL, is_retry = true, "
-            f"body = %s, due_at = {self.now} + %s WHERE session = %s AND message_id = %s AND fence = %s"
+            f"body = %s, due_at = {self.now} + %s WHERE id = %s"
         )
 
     @property
-    def bury_claimed(self) -> str:
-        return self._bury("session = %s AND message_id = %s AND fence = %s", body="%s")
+    def bury_changed(self) -> str:
+        return self._bury(body="%s")
 
     @property
-    def bury_swept(self) -> str:
-        return self._bury("message_id = %s", body="body")
+    def bury_as_it_is(self) -> str:
+        return self._bury(body="body")
 
-    def _bury(self, where: str, body: str) -> str:
+    def _bury(self, body: str) -> str:
+        news = ("body", "died_at", "generation", "deliveries", "reason", "error")
         return (
             f"INSERT INTO {self.dead} (message_id, queue, task, priority, body, enqueued_at, died_at, generation, "
             f"deliveries, reason, error) SELECT message_id, queue, task, priority, {body}, enqueued_at, "
-            f"{self.now}, generation, deliveries, %s, %s FROM {self.message} WHERE {where} "
-            "ON CONFLICT (message_id) DO UPDATE SET body = excluded.body, died_at = excluded.died_at, "
-            "generation = excluded.generation, deliveries = excluded.deliveries, reason = excluded.reason, "
-            "error = excluded.error RETURNING message_id"
+            f"{self.now}, generation, deliveries, %s, %s FROM {self.message} WHERE message_id = %s "
+            + self.dialect.replace("message_id", news)
         )
 
     @property
     def remove(self) -> str:
         return f"DELETE FROM {self.message} WHERE message_id = %s"
 
+    # -- operators -------------------------------------------------------------------------------------
+
+    @property
+    def state_of(self) -> str:
+        return f"SELECT state FROM {self.message} WHERE message_id = %s {self.dialect.for_update}"
+
+    @property
+    def mark_cancelled(self) -> str:
+        return f"UPDATE {self.message} SET cancel_requested = true WHERE message_id = %s"
+
+    @property
+    def body_of(self) -> str:
+        return f"SELECT body FROM {self.message} WHERE message_id = %s"
+
+    # -- results ---------------------------------------------------------------------------------------
+
     def put_results(self, rows: int) -> str:
         return (
             f"INSERT INTO {self.result} (message_id, body, expires_at) "
-            f"VALUES {marks(rows, f'(%s, %s, {self.now} + %s)')} ON CONFLICT (message_id) "
-            "DO UPDATE SET body = excluded.body, expires_at = excluded.expires_at"
+            f"VALUES {marks(rows, f'(%s, %s, {self.now} + %s)')} "
+            + self.dialect.replace("message_id", ("body", "expires_at"))
         )
 
     @property
@@ -160,73 +205,104 @@ class Statements:
         return f"SELECT body FROM {self.result} WHERE message_id = %s AND expires_at > {self.now}"
 
     @property
-    def purge_results(self) -> str:
-        return (
-            f"DELETE FROM {self.result} WHERE message_id IN (SELECT message_id FROM {self.result} "
-            f"WHERE expires_at <= {self.now} LIMIT 500)"
-        )
+    def expired_results(self) -> str:
+        return f"SELECT message_id FROM {self.result} WHERE expires_at <= (SELECT {self.now}) LIMIT 500"
+
+    def drop_results(self, rows: int) -> str:
+        return f"DELETE FROM {self.result} WHERE message_id IN ({marks(rows, '%s')})"
 
     # -- claims ----------------------------------------------------------------------------------------
 
-    def glance(self, queues: int) -> str:
-        """Everything an exchange wants to know before it claims, as (what, name, number) rows."""
-        among = f"queue IN ({marks(queues, '%s')}) AND queue NOT IN (SELECT queue FROM {self.paused})"
-        due = (
-            f"SELECT 'due', '', due_at - {self.now} FROM {self.message} WHERE state = {SCHEDULED} AND {among} "
-            "ORDER BY due_at LIMIT 1"
-        )
-        suspect = f"SELECT 1 FROM {self.message} WHERE state = {SUSPECT} AND {among}"
-        wanted = f" UNION ALL SELECT * FROM ({due}) AS d UNION ALL SELECT 'suspect', '', 1 WHERE EXISTS ({suspect})"
-        return (
-            f"SELECT 'paused', queue, 0 FROM {self.paused} "
-            f"UNION ALL SELECT 'revoked', message_id, 0 FROM {self.message} WHERE session = %s AND cancel_requested"
-            + (wanted if queues else "")
-        )
+    def glance(self, queues: int, keys: int) -> str:
+        """Everything an exchange wants to know before it settles and claims, as (what, name, number, fence) rows.
 
-    def promote(self, queues: int) -> str:
-        return (
-            f"UPDATE {self.message} SET state = {BACK} WHERE state = {SCHEDULED} AND due_at <= {self.now} "
-            f"AND queue IN ({marks(queues, '%s')})"
-        )
+        One look a queue: a condition on several queues would read what others have scheduled, too.
+        """
+        mine = f"FROM {self.message} WHERE session = %s AND cancel_requested"
+        parts = [
+            f"SELECT 'paused', queue, 0, 0 FROM {self.paused}",
+            f"SELECT 'revoked', message_id, 0, 0 {mine}",
+        ]
+        if keys:
+            held = f"WHERE session = %s AND id IN ({marks(keys, '%s')})"
+            parts.append(f"SELECT 'held', '', id, fence FROM {self.message} {held}")
+        for _ in range(queues):
+            parts.append(f"SELECT * FROM ({self._first('due', 'due_at', SCHEDULED)} ORDER BY due_at LIMIT 1) AS d")
+            parts.append(f"SELECT * FROM ({self._first('suspect', '0', SUSPECT)} LIMIT 1) AS s")
+        return " UNION ALL ".join(parts)
 
     def has_work(self, queues: int) -> str:
-        among = f"queue IN ({marks(queues, '%s')}) AND queue NOT IN (SELECT queue FROM {self.paused})"
+        """Whether something can be claimed, as rows like those of `glance`."""
+        parts = [f"SELECT 'paused', queue, 0, 0 FROM {self.paused}"]
+        for _ in range(queues):
+            parts.append(f"SELECT * FROM ({self._first('ready', '0', READY)} LIMIT 1) AS r")
+            parts.append(f"SELECT * FROM ({self._first('suspect', '0', SUSPECT)} LIMIT 1) AS s")
+            parts.append(f"SELECT * FROM ({self._first('due', 'due_at', SCHEDULED)} ORDER BY due_at LIMIT 1) AS d")
+        return " UNION ALL ".join(parts)
+
+    def _first(self, what: str, number: str, state: int) -> str:
+        value = f"{number} - {self.now}" if what == "due" else number
         return (
-            f"SELECT EXISTS (SELECT 1 FROM {self.message} WHERE state IN ({READY}, {SUSPECT}) AND {among}), "
-            f"(SELECT due_at - {self.now} FROM {self.message} WHERE state = {SCHEDULED} AND {among} "
-            "ORDER BY due_at LIMIT 1)"
+            f"SELECT '{what}' AS what, queue, {value} AS n, 0 AS f FROM {self.message} "
+            f"WHERE state = {state} AND queue = %s"
         )
+
+    def due(self, queues: int) -> str:
+        """What has become due, locked; a bounded number, so that nobody waits for a whole avalanche.
+
+        The clock is asked in a SELECT of its own: compared with a clock that moves, every scheduled row is read.
+        """
+        return (
+            f"SELECT id FROM {self.message} WHERE state = {SCHEDULED} AND queue IN ({marks(queues, '%s')}) "
+            f"AND due_at <= (SELECT {self.now}) ORDER BY due_at LIMIT {MOST_DUE} {self.dialect.skip_locked}"
+        )
+
+    def promote(self, rows: int) -> str:
+        return f"UPDATE {self.message} {self._mine} SET state = {BACK} WHERE id IN ({marks(rows, '%s')})"
 
     def claim(self, state: int, queues: int) -> str:
+        """Claim and read; where an UPDATE returns nothing, only lock and read: `take` claims then."""
+        by_position = self.dialect.use_index("dcfg_msg_claim")
+        which = f"WHERE state = {state} AND queue IN ({marks(queues, '%s')}) ORDER BY priority, id LIMIT %s"
+        if not self.dialect.has_returning:
+            columns = self.claim_columns(fence="fence + 1")
+            return f"SELECT {columns} FROM {self.message} {by_position} {which} {self.dialect.skip_locked}"
         return (
-            f"UPDATE {self.message} SET state = {CLAIMED}, session = %s, claim_seq = %s, fence = fence + 1 "
-            f"WHERE id IN (SELECT id FROM {self.message} WHERE state = {state} "
-            f"AND queue IN ({marks(queues, '%s')}) "
-            f"ORDER BY priority, id LIMIT %s {self.dialect.skip_locked}) RETURNING {self.claim_columns}"
+            f"UPDATE {self.message} SET {self.claimed_by('%s')} WHERE id IN (SELECT id FROM {self.message} {which} "
+            f"{self.dialect.skip_locked}) RETURNING {self.claim_columns()}"
         )
 
-    @property
-    def claim_columns(self) -> str:
-        return (
-            f"id, message_id, priority, body, enqueued_at, due_at, generation, fence, deliveries, {self.now} AS now_ms"
-        )
+    def claimed_by(self, session: str, seq: str = "%s") -> str:
+        return f"state = {CLAIMED}, session = {session}, claim_seq = {seq}, fence = fence + 1, claimed_at = {self.now}"
+
+    def take(self, rows: int) -> str:
+        claimed = self.claimed_by("%s")
+        return f"UPDATE {self.message} {self._mine} SET {claimed} WHERE id IN ({marks(rows, '%s')})"
+
+    def claim_columns(self, table: str = "", fence: str = "fence") -> str:
+        """What `claim.read_claims` reads, in its order."""
+        names = ("id", "message_id", "priority", "body", "enqueued_at", "due_at", "generation")
+        first = ", ".join(table + name for name in names)
+        return f"{first}, {table}{fence}, {table}deliveries, {table}cancel_requested, {self.now} AS now_ms"
 
     @property
     def claims_of(self) -> str:
-        return f"SELECT {self.claim_columns} FROM {self.message} WHERE session = %s AND claim_seq = %s"
+        return f"SELECT {self.claim_columns()} FROM {self.message} WHERE session = %s AND claim_seq = %s"
 
     # -- sweep -----------------------------------------------------------------------------------------
 
     @property
     def know_sweep(self) -> str:
-        return f"INSERT INTO {self.state} (name, value, previous) VALUES ('sweep', 0, 0) ON CONFLICT DO NOTHING"
+        return f"INSERT INTO {self.state} (name, value, previous) VALUES ('sweep', 0, 0) {self.dialect.keep('name')}"
 
     @property
     def note_sweep(self) -> str:
-        return (
-            f"UPDATE {self.state} SET previous = value, value = {self.now} WHERE name = 'sweep' "
-            "RETURNING previous, value"
-        )
+        # In this order: MySQL would put the new value into both.
+        return f"UPDATE {self.state} SET previous = value, value = {self.now} WHERE name = 'sweep'"
+
+    @property
+    def last_sweeps(self) -> str:
+        return f"SELECT previous, value FROM {self.state} WHERE name = 'sweep'"
 
     @property
     def grant_all(self) -> str:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 from django_cfg.tasks.brokers.contract import ProcessIdentity
 from django_cfg.tasks.brokers.database.settle import Ending, bury_unread, take_cancelled
 from django_cfg.tasks.brokers.database.statements import Statements
+from django_cfg.tasks.brokers.database.transactions import Cursor
 from django_cfg.tasks.brokers.endings import died_with_its_process, lost_for_good
-from django_cfg.tasks.brokers.process import is_alive, is_gone
+from django_cfg.tasks.brokers.process import is_alive, is_gone, is_stopped
 from django_cfg.tasks.events import TaskSettled
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ class Swept:
     endings: list[Ending] = field(default_factory=list)
 
 
-def sweep(cursor: Any, sql: Statements, broker: EngineBroker, mine: ProcessIdentity) -> Swept:
+def sweep(cursor: Cursor, sql: Statements, broker: EngineBroker, mine: ProcessIdentity) -> Swept:
     """Take the claims of lost sessions away."""
     trusted = _leases_can_be_trusted(cursor, sql)
     cursor.execute(sql.sessions)
@@ -36,18 +37,19 @@ def sweep(cursor: Any, sql: Statements, broker: EngineBroker, mine: ProcessIdent
     swept = Swept()
     for session in lost:
         _take_from(cursor, sql, broker, session, swept)
-        cursor.execute(sql.drop_session, [session])
+        cursor.later(sql.drop_session, [session])
     return swept
 
 
-def _leases_can_be_trusted(cursor: Any, sql: Statements) -> bool:
+def _leases_can_be_trusted(cursor: Cursor, sql: Statements) -> bool:
     """False after a pause of the server or a step of its clock; every session then gets a whole new lease."""
-    cursor.execute(sql.know_sweep)
-    cursor.execute(sql.note_sweep)
+    cursor.later(sql.know_sweep)
+    cursor.later(sql.note_sweep)
+    cursor.execute(sql.last_sweeps)
     previous, now = cursor.fetchone()
     if previous and 0 <= now - previous <= LONGEST_GAP_MS:
         return True
-    cursor.execute(sql.grant_all)
+    cursor.later(sql.grant_all)
     return False
 
 
@@ -56,12 +58,12 @@ def _is_lost(row: Any, mine: ProcessIdentity, trusted: bool, one_host: bool) -> 
     theirs = ProcessIdentity(host_id, host, pid, process_started)
     if is_gone(theirs, mine):
         return True
-    if one_host and theirs.host_id == mine.host_id and is_alive(theirs):
+    if one_host and theirs.host_id == mine.host_id and is_alive(theirs) and not is_stopped(pid):
         return False
     return bool(expired) and trusted
 
 
-def _take_from(cursor: Any, sql: Statements, broker: EngineBroker, session: int, swept: Swept) -> None:
+def _take_from(cursor: Cursor, sql: Statements, broker: EngineBroker, session: int, swept: Swept) -> None:
     cursor.execute(sql.claims_of_lost, [session])
     rows = cursor.fetchall()
     swept.taken += len(rows)
@@ -73,4 +75,4 @@ def _take_from(cursor: Any, sql: Statements, broker: EngineBroker, session: int,
             swept.endings.append(bury_unread(cursor, sql, message_id, reason))
             swept.died.append(lost_for_good(message_id, task, reason, *rest))
         else:
-            cursor.execute(sql.suspect, [message_id])
+            cursor.later(sql.suspect, [message_id])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import math
 import os
 import select
 import threading
@@ -20,9 +22,11 @@ except ImportError:  # an optional driver: without it there is no PostgreSQL to 
 else:
     DRIVER_ERRORS = (psycopg.Error,)
 
+logger = logging.getLogger(__name__)
 CONNECT_ERRORS: tuple[type[Exception], ...] = (DatabaseError, InterfaceError, *DRIVER_ERRORS)
-POLL_S = 0.1
-LISTEN_POLL_S = 1.0
+FIRST_POLL_S, SLOWEST_POLL_S = 0.005, 0.25
+LISTEN_POLL_S, DEAF_POLL_S = 1.0, 0.075
+PROBE_S = 1.0
 FIRST_LOOK_S, SLOWEST_LOOK_S = 0.002, 0.02
 SPENT_READ = 4096
 
@@ -31,29 +35,33 @@ Look = Callable[[tuple[str, ...]], tuple[bool, int | None]]
 
 
 class PollingWaiter:
-    """Looks at a growing interval; `interval` says when the next look is worth it."""
+    """Looks at growing intervals: often after work was there, seldom when nothing comes.
 
-    def __init__(self, look: Look) -> None:
+    Parameters:
+        first_s, slowest_s: the first interval of a wait and the longest, in seconds.
+    """
+
+    def __init__(self, look: Look, first_s: float = FIRST_POLL_S, slowest_s: float = SLOWEST_POLL_S) -> None:
         self._look = look
+        self._first_s, self._slowest_s = first_s, slowest_s
+        self._pause_s = first_s
         self._woken = threading.Event()
 
     def wait(self, queues: tuple[str, ...], timeout_s: float) -> None:
         deadline = time.monotonic() + timeout_s
         try:
-            while not self._has_work(queues):
-                left = deadline - time.monotonic()
-                if left <= 0 or self._pause(left):
+            while (left := deadline - time.monotonic()) > 0:
+                ready, next_due_ms = self._look(queues)
+                if ready or (next_due_ms is not None and next_due_ms <= 0):
+                    self._pause_s = self._first_s
                     return
+                until_due = left if next_due_ms is None else next_due_ms / 1000
+                if self._woken.wait(min(self._pause_s, until_due, left)):
+                    return
+                # Kept from one wait to the next: an idle worker's waits are short, its idleness is not.
+                self._pause_s = min(self._pause_s * 1.5, self._slowest_s)
         finally:
             self._woken.clear()
-
-    def _has_work(self, queues: tuple[str, ...]) -> bool:
-        ready, next_due_ms = self._look(queues)
-        return ready or (next_due_ms is not None and next_due_ms <= 0)
-
-    def _pause(self, left_s: float) -> bool:
-        """Sleep until a look is worth it; True when woken."""
-        return self._woken.wait(min(POLL_S, left_s))
 
     def wake(self) -> None:
         self._woken.set()
@@ -91,18 +99,25 @@ class SqliteWaiter(PollingWaiter):
 class PostgresWaiter:
     """LISTEN on a connection of its own, beside a pipe that ends the wait from other threads.
 
-    Behind a pooler that swallows notifications it still looks once a second.
+    A pooler that hands connections out by the transaction swallows notifications. So the waiter sends one to itself,
+    over the other connection of its thread; until it comes back it looks often instead of listening.
+
+    Parameters:
+        note_direct: told whether notifications arrive, and so whether a connection stays the same.
     """
 
-    def __init__(self, alias: str, look: Look) -> None:
+    def __init__(self, alias: str, look: Look, note_direct: Callable[[bool], None]) -> None:
         self._alias = alias
         self._look = look
+        self._note_direct = note_direct
         self._read_end, self._write_end = os.pipe()
         os.set_blocking(self._read_end, False)
         os.set_blocking(self._write_end, False)
         self._ends = threading.Lock()
         self._is_closed = False
         self._listener: Any = None
+        self._hears = False
+        self._warn_at = math.inf
 
     def wait(self, queues: tuple[str, ...], timeout_s: float) -> None:
         deadline = time.monotonic() + timeout_s
@@ -113,7 +128,7 @@ class PostgresWaiter:
             if ready or left <= 0 or (next_due_ms is not None and next_due_ms <= 0):
                 return
             until_due = LISTEN_POLL_S if next_due_ms is None else next_due_ms / 1000
-            if self._select(min(left, until_due, LISTEN_POLL_S)):
+            if self._select(min(left, until_due, LISTEN_POLL_S if self._hears else DEAF_POLL_S)):
                 return
 
     def _select(self, timeout_s: float) -> bool:
@@ -124,6 +139,8 @@ class PostgresWaiter:
         readable, _, _ = select.select(ends, [], [], timeout_s)
         if self._listener is not None and len(ends) > 1 and ends[1] in readable:
             self._drain()
+        if not self._hears and time.monotonic() > self._warn_at:
+            self._warn()
         if self._read_end in readable:
             os.read(self._read_end, SPENT_READ)
             return True
@@ -131,25 +148,44 @@ class PostgresWaiter:
 
     def _drain(self) -> None:
         try:
-            for _ in self._listener.notifies(timeout=0):
-                pass
+            if list(self._listener.notifies(timeout=0)):
+                self._hear(True)
         except DRIVER_ERRORS:
             self._drop()
 
+    def _hear(self, hears: bool) -> None:
+        if hears != self._hears:
+            self._hears = hears
+            self._note_direct(hears)
+
+    def _warn(self) -> None:
+        self._warn_at = math.inf
+        logger.warning(
+            "Notifications of database %r do not arrive, as behind a pooler that hands connections out by the "
+            "transaction; idle workers look for work every %d ms instead.",
+            self._alias,
+            DEAF_POLL_S * 1000,
+        )
+
     def _listen(self) -> None:
-        """Open the listening connection; without one the waiter still polls."""
+        """Open the listening connection and try it; without one the waiter still polls."""
         if self._listener is not None and not self._listener.closed:
             return
+        self._hear(False)
         connection = connections[self._alias].copy()
         try:
             connection.connect()
             self._listener = connection.connection
             self._listener.execute(f"LISTEN {CHANNEL}")
+            with connections[self._alias].cursor() as cursor:
+                cursor.execute("SELECT pg_notify(%s, %s)", [CHANNEL, "do I hear?"])
+            self._warn_at = time.monotonic() + PROBE_S
         except CONNECT_ERRORS:
             self._drop()
 
     def _drop(self) -> None:
         listener, self._listener = self._listener, None
+        self._hear(False)
         if listener is not None:
             listener.close()
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterable, Sequence
-from functools import partial
 from typing import Any
 
-from django.db import DEFAULT_DB_ALIAS, connections, transaction
+from django.conf import settings as django_settings
 from dramatiq import Message
 from dramatiq.middleware import Middleware
 
-from django_cfg.errors import SessionLost
+from django_cfg.errors import BrokerUnreachable, ConfigurationError, SessionLost
+from django_cfg.redact import redact_url
+from django_cfg.tasks import conf
 from django_cfg.tasks.brokers import codec
 from django_cfg.tasks.brokers.base import EngineBroker
 from django_cfg.tasks.brokers.contract import (
@@ -26,14 +27,18 @@ from django_cfg.tasks.brokers.contract import (
     QueueStats,
     ResultEntry,
     Session,
+    SessionInfo,
+    Standing,
     Waiter,
     Want,
+    Whereabouts,
 )
-from django_cfg.tasks.brokers.redis import dead, operate, producing, scripts, sessions, wire
-from django_cfg.tasks.brokers.redis.server import Server
+from django_cfg.tasks.brokers.redis import dead, operate, producing, scripts, sessions, whereabouts, wire
+from django_cfg.tasks.brokers.redis.link import packed
+from django_cfg.tasks.brokers.redis.server import Server, text
 from django_cfg.tasks.brokers.redis.sweep import sweep
 from django_cfg.tasks.brokers.redis.waiter import RedisWaiter
-from django_cfg.tasks.brokers.redis.warnings import server_warnings
+from django_cfg.tasks.brokers.redis.warnings import eviction_policy, other_databases, server_warnings
 from django_cfg.tasks.conf import TaskSettings
 from django_cfg.tasks.events import task_settled
 
@@ -43,17 +48,11 @@ NOT_KNOWN: Hint = ((), 0.0, None)
 
 
 class RedisBroker(EngineBroker):
-    """Messages live in a Redis server (6.2 or newer, or Valkey) under `redis_key_prefix`.
-
-    Inside `transaction.atomic()` on the default database a message is sent after the commit, and never after a
-    rollback. What stands between is this process: if it dies after the commit and before the message is sent,
-    the message is lost; if the server does not answer then, the error reaches the caller, whose data is
-    committed. The database broker on the same alias has no such gap.
-    """
+    """Messages live in a Redis server (6.2 or newer, or Valkey) under `redis_key_prefix`."""
 
     def __init__(self, settings: TaskSettings, middleware: list[Middleware]) -> None:
         super().__init__(settings, middleware)
-        self.server = Server(settings.broker_url, settings.redis_key_prefix)
+        self.server = Server(settings.broker_url, settings.redis_key_prefix, conf.project())
         self._due = threading.local()
         self._has_warned = False
 
@@ -61,11 +60,7 @@ class RedisBroker(EngineBroker):
 
     def store(self, batch: Sequence[FollowUp]) -> None:
         items = [wire.item(self, one, self.encode(one.message)) for one in batch]
-        publish = partial(producing.publish, self.server, items)
-        if connections[DEFAULT_DB_ALIAS].in_atomic_block:
-            transaction.on_commit(publish, using=DEFAULT_DB_ALIAS)
-        else:
-            publish()
+        producing.publish(self.server, items)
 
     # -- sessions --------------------------------------------------------------------------------------
 
@@ -85,6 +80,18 @@ class RedisBroker(EngineBroker):
     def server_warnings(self) -> list[str]:
         """What about the server puts tasks at risk."""
         return server_warnings(self.server)
+
+    def refuse_to_start(self) -> None:
+        try:
+            policy = eviction_policy(self.server)
+        except BrokerUnreachable:
+            return  # worth waiting for
+        if policy.startswith("allkeys-") and not django_settings.DEBUG:
+            raise ConfigurationError(
+                f"Redis at {redact_url(self.settings.broker_url)} has maxmemory-policy {policy!r}, which deletes tasks "
+                "when memory is short. Set noeviction: redis-cli CONFIG SET maxmemory-policy noeviction, and in its "
+                "configuration; or use a server that is no cache"
+            )
 
     def close_session(self, session: Session) -> None:
         sessions.give_back(self.server, session, None)
@@ -159,6 +166,21 @@ class RedisBroker(EngineBroker):
     def holds(self, message_id: str) -> bool:
         return bool(self.server.call("HEXISTS", self.server.keys.messages, message_id))
 
+    # -- groups ----------------------------------------------------------------------------------------
+
+    def open_group(self, group_id: str, size: int, ttl_ms: int) -> bool:
+        key = self.server.keys.group(group_id)
+        is_new = bool(self.server.call("HSETNX", key, "size", size))
+        self.server.call("PEXPIRE", key, ttl_ms)
+        return is_new
+
+    def arrive(self, group_id: str, member_id: str) -> bool:
+        with self.server.lane() as lane:
+            return bool(lane.link.run(scripts.ARRIVE, packed([self.server.keys.group(group_id)]), member_id.encode()))
+
+    def find(self, message_id: str) -> Standing | None:
+        return operate.find(self.server, message_id)
+
     # -- operators -------------------------------------------------------------------------------------
 
     def queue_stats(self) -> list[QueueStats]:
@@ -179,11 +201,35 @@ class RedisBroker(EngineBroker):
     def clear_dead(self, only: DeadFilter) -> int:
         return dead.clear_dead(self.server, only)
 
+    def store_dead(self, messages: Sequence[Message[Any]], reason: str) -> None:
+        items = [(*wire.item(self, FollowUp(one), self.encode(one)), wire.info(reason, "")) for one in messages]
+        queues = list(dict.fromkeys(item[1] for item in items))
+        asked = [(message_id, queue, rank, end, note) for message_id, queue, rank, _, end, note in items]
+        self.server.run(scripts.BURY_NEW, [], queues, (queues, asked))
+
     def cancel(self, message_id: str) -> bool:
         return operate.cancel(self.server, message_id)
 
     def pause(self, queue: str) -> None:
         self.server.call("SADD", self.server.keys.paused, queue)
+
+    def paused_queues(self) -> frozenset[str]:
+        return frozenset(text(name) for name in self.server.call("SMEMBERS", self.server.keys.paused))
+
+    def sessions(self) -> list[SessionInfo]:
+        return whereabouts.sessions(self.server)
+
+    def whereabouts(self, message_id: str) -> Whereabouts | None:
+        return whereabouts.find(self.server, message_id)
+
+    def clock_ms(self) -> float | None:
+        return whereabouts.now_ms(self.server)
+
+    def elsewhere(self) -> list[str]:
+        return [f"database {number}" for number in other_databases(self.server)]
+
+    def ping(self) -> None:
+        self.server.call("PING")
 
     def resume(self, queue: str) -> None:
         operate.resume(self.server, queue)

@@ -64,8 +64,22 @@ def count_dead(server: Server, only: DeadFilter) -> int:
 
 def _merged(server: Server, only: DeadFilter) -> Iterator[Letter]:
     meant = Meant(only, now_ms(server))
+    if only.message_ids:
+        return _named(server, meant)
     each = [_newest_first(server, queue, meant) for queue in _queues(server, only)]
     return heapq.merge(*each, key=lambda letter: letter.died_at_ms, reverse=True)
+
+
+def _named(server: Server, meant: Meant) -> Iterator[Letter]:
+    """Those of the named messages, without a look at any other."""
+    chosen = meant.only.message_ids
+    letters = [
+        letter
+        for i in range(0, len(chosen), CHUNK)
+        for letter in _read(server, [name.encode() for name in chosen[i : i + CHUNK]])
+    ]
+    found = (x for x in letters if meant.has(x) and meant.only.queue in (None, x.head.queue))
+    return iter(sorted(found, key=lambda letter: letter.died_at_ms, reverse=True))
 
 
 def now_ms(server: Server) -> int:
@@ -118,11 +132,27 @@ def _told(letter: Letter, now: int) -> DeadLetterInfo:
 def retry_dead(server: Server, broker: EngineBroker, only: DeadFilter, spread_ms: int) -> int:
     """Each chunk moves in one step, so that nothing is in two places or in none."""
     act = partial(_revive, server, broker, spread_ms)
+    if only.message_ids:
+        return _each_named(server, only, act)
     return sum(_each(server, queue, only, partial(act, queue)) for queue in _queues(server, only))
 
 
 def clear_dead(server: Server, only: DeadFilter) -> int:
+    if only.message_ids:
+        return _each_named(server, only, partial(_clear, server))
     return sum(_each(server, queue, only, partial(_clear, server, queue)) for queue in _queues(server, only))
+
+
+def _each_named(server: Server, only: DeadFilter, act: Callable[[str, list[Letter]], int]) -> int:
+    """Act on the named letters alone, queue by queue."""
+    queues: dict[str, list[Letter]] = {}
+    for letter in _named(server, Meant(only, now_ms(server))):
+        queues.setdefault(letter.head.queue, []).append(letter)
+    return sum(
+        act(queue, letters[start : start + CHUNK])
+        for queue, letters in queues.items()
+        for start in range(0, len(letters), CHUNK)
+    )
 
 
 def _each(server: Server, queue: str, only: DeadFilter, act: Callable[[list[Letter]], int]) -> int:
@@ -146,7 +176,7 @@ def _revive(server: Server, broker: EngineBroker, spread_ms: int, queue: str, le
         if letter.message is not None:
             message = fresh(letter.message)
             body = codec.encode(message.copy(message_id=letter.message_id))
-            priority = broker.priority_of(message.actor_name)
+            priority = broker.priority_for(message)
             end = wire.stored_end(queue, letter.head.task, body)
             again.append((letter.message_id, letter.head.position, priority, end, random.randint(0, spread_ms)))
     keys = server.keys_for([], [queue], [server.keys.result(message_id) for message_id, *_ in again])

@@ -6,13 +6,15 @@ P:counter           number that positions, generations and sessions are taken fr
 P:sessions          zset  session → end of its lease
 P:paused, P:cancelled, P:queues          sets
 P:running           hash  queue → how many of its messages are claimed
-P:session:N, P:session:N:held            who it is; id → "fence exchange queue"
+P:session:N, P:session:N:held            who it is; id → "fence exchange queue time"
 P:queue:Q           list  ids that wait with priority 0, the first on the left
 P:queue:Q.priority, .suspects            zsets of ids that wait with another priority, or alone
-P:queue:Q.delayed, .retrying             zsets of ids by due time
+P:queue:Q.delayed, .retrying             zsets of ids by due time (in all zsets the position stands before the id)
 P:queue:Q.DQ        list  ids of dead letters, the newest on the right
 P:wake:Q            list  at most one token that wakes one idle worker
+P:group:ID          hash of a group with completion callbacks: its size, and who has arrived
 P:result:ID         a result, with its own end
+P:owner             name of the project that the keys belong to
 P:producer:ID       number of the last enqueue of one connection, for an hour
 """
 
@@ -37,6 +39,7 @@ class Keys:
         self.paused = f"{prefix}:paused"
         self.queues = f"{prefix}:queues"
         self.swept = f"{prefix}:swept"
+        self.owner = f"{prefix}:owner"
         self.warned = f"{prefix}:warned"
         self.globals = tuple(f"{prefix}:{name}" for name in GLOBALS)
 
@@ -49,6 +52,9 @@ class Keys:
     def result(self, message_id: str) -> str:
         return f"{self.prefix}:result:{message_id}"
 
+    def group(self, group_id: str) -> str:
+        return f"{self.prefix}:group:{group_id}"
+
     def producer(self, name: str) -> str:
         return f"{self.prefix}:producer:{name}"
 
@@ -57,6 +63,12 @@ class Keys:
 
     def dead_of(self, queue: str) -> str:
         return f"{self.prefix}:queue:{queue}.DQ"
+
+    def of_one(self, producer: str, queue: str) -> list[str]:
+        """Those of the script that stores one message, in its order."""
+        place = f"{self.prefix}:queue:{queue}"
+        shared = [self.messages, self.dead, self.counter, self.paused, self.queues]
+        return [self.producer(producer), *shared, place, f"{place}.priority", f"{place}.delayed", self.wake(queue)]
 
     def of_queues(self, queues: Iterable[str]) -> list[str]:
         """Seven keys a queue."""

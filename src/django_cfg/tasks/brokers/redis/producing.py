@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
+
+from redis.exceptions import NoScriptError
 
 from django_cfg.errors import BrokerUnreachable, EnqueueUnknown
 from django_cfg.tasks.brokers.redis import scripts
-from django_cfg.tasks.brokers.redis.link import Broken, Packed
-from django_cfg.tasks.brokers.redis.server import Lane, Server, pack_request
+from django_cfg.tasks.brokers.redis.link import Broken, Packed, packed
+from django_cfg.tasks.brokers.redis.server import MOST_REMEMBERED, Lane, Server, pack_request
 from django_cfg.tasks.brokers.redis.wire import Item
 
 PRODUCER_TTL_MS = 3_600_000
@@ -22,26 +25,52 @@ def publish(server: Server, items: Sequence[Item]) -> None:
         BrokerUnreachable: nothing was stored.
         EnqueueUnknown: the connection broke after the messages had left, and repetitions were not answered.
     """
-    queues = list(dict.fromkeys(item[1] for item in items))
     with server.lane() as lane:
         lane.seq += 1
-        keys = server.keys_for([server.keys.producer(lane.producer)], queues)
-        request = pack_request((lane.seq, PRODUCER_TTL_MS, queues, items))
-        _send(lane, keys, request)
+        _repeated(_one(server, lane, items[0]) if len(items) == 1 else _many(server, lane, items))
 
 
-def _send(lane: Lane, keys: Packed, request: bytes) -> None:
+def _many(server: Server, lane: Lane, items: Sequence[Item]) -> Callable[[], Any]:
+    queues = list(dict.fromkeys(item[1] for item in items))
+    keys = server.keys_for([server.keys.producer(lane.producer)], queues)
+    request = pack_request((lane.seq, PRODUCER_TTL_MS, queues, items))
+    return partial(lane.link.run, scripts.ENQUEUE, keys, request)
+
+
+def _one(server: Server, lane: Lane, item: Item) -> Callable[[], Any]:
+    """One message has a script of its own, in a command that is nearly ready."""
+    message_id, queue, priority, delay_ms, end = item
+    head = lane.heads.get(queue) or _head(server, lane, queue)
+    rest = packed((lane.seq, PRODUCER_TTL_MS, message_id, queue, priority, delay_ms, end))
+    return partial(_run_one, lane, head.then(rest))
+
+
+def _head(server: Server, lane: Lane, queue: str) -> Packed:
+    keys = server.keys.of_one(lane.producer, queue)
+    head = packed(("EVALSHA", scripts.ENQUEUE_ONE.sha, len(keys), *keys))
+    if len(lane.heads) < MOST_REMEMBERED:
+        lane.heads[queue] = head
+    return head
+
+
+def _run_one(lane: Lane, command: Packed) -> None:
+    try:
+        lane.link.number(command)
+    except NoScriptError:
+        lane.link.call("SCRIPT", "LOAD", scripts.ENQUEUE_ONE.text)
+        lane.link.number(command)
+
+
+def _repeated(call: Callable[[], Any]) -> None:
     """The server drops a number that it has seen, so the very same call may be repeated."""
-    broke: Broken | None = None
+    broke: BrokerUnreachable | None = None
     for _ in range(ATTEMPTS):
         try:
-            lane.link.run(scripts.ENQUEUE, keys, request)
-        except Broken as error:
-            broke = error
+            call()
         except BrokerUnreachable as error:
-            if broke is None:
+            if broke is None and not isinstance(error, Broken):
                 raise
-            raise _unknown(error) from error
+            broke = error
         else:
             return
     raise _unknown(broke) from broke

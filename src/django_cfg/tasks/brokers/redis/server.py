@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from django_cfg.errors import ConfigurationError
 from django_cfg.tasks.brokers.redis.keys import Keys
 from django_cfg.tasks.brokers.redis.link import Argument, Link, Packed, pack, packed
 from django_cfg.tasks.brokers.redis.scripts import Script
@@ -21,20 +22,31 @@ _encode = msgspec.msgpack.Encoder().encode
 
 
 class Lane:
-    """A connection and the numbered calls of the producer that it is."""
+    """A connection and the numbered calls of the producer that it is.
+
+    Attributes:
+        heads: by queue, the part of a command that stores one message which is always the same.
+    """
 
     def __init__(self, url: str) -> None:
         self.link = Link(url)
         self.producer = uuid.uuid4().hex
         self.seq = 0
+        self.heads: dict[str, Packed] = {}
 
 
 class Server:
-    """Connections are made when needed, one for each thread that calls at the same time."""
+    """Connections are made when needed, one for each thread that calls at the same time.
 
-    def __init__(self, url: str, prefix: str) -> None:
+    Parameters:
+        project: to whom the keys of the prefix belong; empty: nobody asks.
+    """
+
+    def __init__(self, url: str, prefix: str, project: str = "") -> None:
         self.url = url
         self.keys = Keys(prefix)
+        self._project = project
+        self._is_ours = not project
         self._globals = packed(self.keys.globals)
         self._queue_keys: dict[tuple[str, ...], Packed] = {}
         self._free: deque[Lane] = deque()
@@ -45,6 +57,8 @@ class Server:
         """A connection of one's own for a while."""
         lane = self._borrow()
         try:
+            if not self._is_ours:
+                self._take_prefix(lane.link)
             yield lane
         finally:
             self._free.append(lane)
@@ -57,6 +71,33 @@ class Server:
             return self._free.pop()
         except IndexError:
             return Lane(self.url)
+
+    def _take_prefix(self, link: Link) -> None:
+        """Two projects below one prefix would run, and bury, each other's tasks.
+
+        Raises:
+            ConfigurationError: the keys belong to another project.
+        """
+        owner = link.call("GET", self.keys.owner)
+        if owner is None:
+            link.call("SET", self.keys.owner, self._project, "NX")
+            owner = link.call("GET", self.keys.owner) or self._project.encode()
+        if text(owner) != self._project:
+            raise ConfigurationError(
+                f"the keys {self.keys.prefix}:* in Redis at {link.shown} belong to the project {text(owner)!r}, and "
+                f"this is {self._project!r}. Give each project a redis_key_prefix or a database number of its own; "
+                f"after a change of the project's name: redis-cli DEL {self.keys.owner}"
+            )
+        self._is_ours = True
+
+    def forget(self) -> None:
+        """All keys are gone, and with them the name of their project."""
+        self._is_ours = not self._project
+
+    @property
+    def database(self) -> int:
+        """The number of our database on the server."""
+        return self.link().database
 
     def link(self) -> Link:
         """A connection that nobody else uses, for a blocking read."""

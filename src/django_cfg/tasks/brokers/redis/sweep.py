@@ -46,13 +46,14 @@ def _lost(server: Server, broker: EngineBroker, mine: ProcessIdentity) -> Iterat
     numbers, expired = [int(n) for n in found[::2]], found[1::2]
     who = server.calls([("HGETALL", server.keys.session(n)) for n in numbers])
     for number, is_expired, fields in zip(numbers, expired, who, strict=True):
-        if is_gone(_identity(fields), mine):
+        if is_gone(identity_of(fields), mine):
             yield number, False
         elif is_expired:
             yield number, True
 
 
-def _identity(fields: list[bytes]) -> ProcessIdentity:
+def identity_of(fields: list[bytes]) -> ProcessIdentity:
+    """Who a session belongs to, from the fields of its hash."""
     known = {text(name): text(value) for name, value in zip(fields[::2], fields[1::2], strict=True)}
     return ProcessIdentity(
         host_id=known.get("host_id", ""),
@@ -72,7 +73,7 @@ def held_by(server: Server, session: int) -> list[Held]:
     entries = [text(entry).split(" ") for entry in fields[1::2]]
     return [
         Held(message_id, int(fence), queue, body or b"")
-        for message_id, (fence, _, queue), body in zip(ids, entries, stored, strict=True)
+        for message_id, (fence, _, queue, _), body in zip(ids, entries, stored, strict=True)
     ]
 
 

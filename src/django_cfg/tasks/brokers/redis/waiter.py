@@ -128,6 +128,7 @@ class RedisWaiter:
         self._is_woken = True
         if not self._is_waiting:
             return  # the next wait sees the mark; a write for each finished task would cost more than the task
+        self._is_waiting = False  # one write is enough
         with self._ends:
             if self._is_closed:
                 return  # a task that outlived its worker; its pipe's number may be another file by now

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from django_cfg.tasks.brokers import codec
+from django_cfg.tasks.brokers import codec, endings
 from django_cfg.tasks.brokers.contract import Claim, FollowUp, Outcome, ResultEntry, Want
 from django_cfg.tasks.brokers.endings import ended_badly
 from django_cfg.tasks.brokers.prepare import claimable
@@ -42,7 +42,7 @@ def item(broker: EngineBroker, follow_up: FollowUp, body: str) -> Item:
     return (
         message.message_id,
         message.queue_name,
-        broker.priority_of(task),
+        broker.priority_for(message),
         max(0, round(follow_up.delay_ms)),
         stored_end(message.queue_name, task, body),
     )
@@ -67,6 +67,11 @@ def split(stored: bytes) -> tuple[Head, bytes]:
     return Head(claims, deliveries, position, priority, enqueued_ms, due_ms, fields[6], fields[7]), rest
 
 
+def ranked(head: Head, message_id: str) -> str:
+    """The member of a sorted set that stands for a message; those of one score stand in the order of acceptance."""
+    return f"{head.position:016d}:{message_id}"
+
+
 def verdict(reason: str) -> Verdict:
     entry = ended_badly(reason)
     return result_text(entry)
@@ -81,7 +86,7 @@ def info(reason: str, error: str) -> str:
     return codec.dumps([reason, error])
 
 
-CANCELLED = verdict("cancelled by an operator")
+CANCELLED = verdict(endings.CANCELLED)
 
 
 @dataclass

@@ -9,6 +9,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from django_cfg.tasks import actions, queries
+from django_cfg.tasks.audit import local_operator
 from django_cfg.tasks.management.console import USAGE, add_choice, chosen, reachable
 
 
@@ -26,7 +27,9 @@ class Command(BaseCommand):
             count = queries.count_failed(only)
             if count and not options["dry_run"]:
                 self._ask(count, options["yes"])
-            cleared = actions.clear_failed(only) if count and not options["dry_run"] else 0
+            cleared = (
+                actions.clear_failed(only, by=local_operator("command")) if count and not options["dry_run"] else 0
+            )
         self.stdout.write(report(count, cleared, options))
 
     def _ask(self, count: int, is_sure: bool) -> None:

@@ -8,6 +8,8 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandParser
 
 from django_cfg.tasks import actions, queries
+from django_cfg.tasks.audit import local_operator
+from django_cfg.tasks.brokers.contract import DeadFilter
 from django_cfg.tasks.management.console import add_choice, chosen, duration, reachable
 
 
@@ -25,8 +27,11 @@ class Command(BaseCommand):
         only = chosen(options)
         with reachable():
             count = queries.count_failed(only)
-            retried = 0 if options["dry_run"] else actions.retry_failed(only, spread_s=options["spread"])
+            retried = 0 if options["dry_run"] else self._retry(only, options["spread"])
         self.stdout.write(report(count, retried, options))
+
+    def _retry(self, only: DeadFilter, spread_s: float) -> int:
+        return actions.retry_failed(only, spread_s=spread_s, by=local_operator("command"))
 
 
 def report(count: int, retried: int, options: dict[str, Any]) -> str:

@@ -10,7 +10,8 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from django_cfg.tasks import conf, queries
-from django_cfg.tasks.brokers.contract import QueueStats
+from django_cfg.tasks.brokers.contract import QueueStats, shown
+from django_cfg.tasks.brokers.outbox.look import Backlog
 from django_cfg.tasks.management.console import USAGE, duration, reachable
 from django_cfg.tasks.worker.discover import discover
 from django_cfg.tasks.worker.queue_names import split
@@ -40,7 +41,8 @@ class Command(BaseCommand):
         while True:
             with reachable():
                 found = choose(queries.queue_stats(), split(options["queue"]))
-            self.stdout.write(as_json(found) if options["json"] else as_text(found, options["verbose"]))
+                outbox = queries.outbox()
+            self.stdout.write(as_json(found, outbox) if options["json"] else as_text(found, outbox, options["verbose"]))
             if options["watch"] is None:
                 return
             self.stdout.flush()
@@ -59,20 +61,27 @@ def choose(found: list[QueueStats], names: list[str]) -> list[QueueStats]:
     return [known[name] for name in names] if names else found
 
 
-def as_text(found: list[QueueStats], is_verbose: bool) -> str:
+def as_text(found: list[QueueStats], outbox: list[Backlog], is_verbose: bool) -> str:
     lines = [line(stats) + (more(stats) if is_verbose else "") for stats in found]
-    return "\n".join(lines) or "No queues: no task is declared, and nothing waits."
+    lines = lines or ["No queues: no task is declared, and nothing waits."]
+    return "\n".join([*lines, *map(outbox_line, outbox)])
+
+
+def outbox_line(backlog: Backlog) -> str:
+    refused = f", {backlog.refused} refused" if backlog.refused else ""
+    age = humane(s_to_ms(backlog.oldest_age_s))
+    return f"Outbox: {backlog.alias} ({backlog.waiting} on their way to the broker{refused}, oldest {age})"
 
 
 def line(stats: QueueStats) -> str:
-    return f"Queue: {stats.queue} ({stats.pending} pending, {stats.running} processing)"
+    return f"Queue: {stats.queue} ({stats.pending} pending, {shown(stats.running)} processing)"
 
 
 def more(stats: QueueStats) -> str:
     age = stats.oldest_pending_age_s
     oldest = "-" if age is None else humane(s_to_ms(age))
-    return f" {stats.scheduled} scheduled, {stats.retrying} retrying, {stats.dead} dead, oldest waiting {oldest}"
+    return f" {stats.scheduled} scheduled, {shown(stats.retrying)} retrying, {stats.dead} dead, oldest waiting {oldest}"
 
 
-def as_json(found: list[QueueStats]) -> str:
-    return json.dumps({"schema": 1, "queues": [asdict(stats) for stats in found]})
+def as_json(found: list[QueueStats], outbox: list[Backlog]) -> str:
+    return json.dumps({"schema": 1, "queues": list(map(asdict, found)), "outbox": list(map(asdict, outbox))})

@@ -6,9 +6,10 @@ import logging
 import os
 import sys
 from argparse import ArgumentTypeError
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import dramatiq
 from django.core.management.base import BaseCommand, CommandError, CommandParser
@@ -16,16 +17,25 @@ from django.db import DatabaseError
 
 from django_cfg.errors import ConfigurationError
 from django_cfg.redact import redact_url
-from django_cfg.tasks import conf
+from django_cfg.tasks import compat, conf, upkeep
+from django_cfg.tasks.brokers.base import EngineBroker
 from django_cfg.tasks.brokers.database.broker import DatabaseBroker, has_tables, no_tables
-from django_cfg.tasks.worker import child, exposition, queue_names
+from django_cfg.tasks.brokers.outbox.relay import Relay, aliases
+from django_cfg.tasks.log.formats import LINE, JsonFormatter
+from django_cfg.tasks.log.patient import be_patient
+from django_cfg.tasks.management.schedule_chores import schedule_chores
+from django_cfg.tasks.worker import child, exposition, keeper, leases, notices, queue_names, reload, spawn
 from django_cfg.tasks.worker.discover import discover
+from django_cfg.tasks.worker.keeper import Chore
+from django_cfg.tasks.worker.ledger import Ledgers
 from django_cfg.tasks.worker.pidfile import pidfile
-from django_cfg.tasks.worker.supervisor import Main, Supervisor
+from django_cfg.tasks.worker.recycling import Recycling
+from django_cfg.tasks.worker.supervisor import Supervisor, WorkerMain, name_process
 from django_cfg.tasks.worker.watch import command_without_watch, watch
 
+#: Beside a bank for each process and one for its successor: for deaths that are not settled yet.
+SPARE_BANKS = 2
 LEVELS = ("debug", "info", "warning", "error", "critical")
-FORMAT = "[%(asctime)s] [%(process)d] [%(threadName)s] [%(name)s] %(levelname)s %(message)s"
 
 
 def between(low: int, high: int, text: str) -> int:
@@ -42,6 +52,9 @@ def between(low: int, high: int, text: str) -> int:
 class Command(BaseCommand):
     help = "Run task workers: a supervisor and its worker processes. Stops gracefully on SIGTERM or Ctrl-C."
 
+    #: As the first line says it.
+    name = "rundramatiq"
+
     def add_arguments(self, parser: CommandParser) -> None:
         add = parser.add_argument
         add("--processes", "-p", type=partial(between, 1, 32), help="worker processes, 1-32")
@@ -49,13 +62,19 @@ class Command(BaseCommand):
         add("--queues", "-Q", nargs="+", action="extend", default=[], metavar="QUEUE",
             help="queues to serve: a,b or a b or --queues a --queues b")  # fmt: skip
         add("--log-level", choices=LEVELS, help="how much to log (also: DJANGO_LOG_LEVEL)")
+        add("--log-format", choices=("text", "json"), help="json: one object a line on standard error (default text)")
         add("--watch", nargs="?", const=".", metavar="DIR", help="restart when Python files below DIR change")
+        add(
+            "--probe",
+            metavar="HOST:PORT",
+            help="answer /livez, /readyz and /metrics here; 8080 alone: this machine only",
+        )
         add("--pid-file", help="write the supervisor's process id here")
 
     def handle(self, **options: Any) -> None:
         try:
             configure_logging(options["log_level"])
-            code = self._watch(options) if options["watch"] is not None else self._serve(options)
+            code = self._watch(options) if options["watch"] is not None else self.serve(options)
         except ConfigurationError as error:
             raise CommandError(str(error), returncode=2) from error
         if code:
@@ -68,27 +87,76 @@ class Command(BaseCommand):
         self.stdout.write(f"Watching Python files below {directory.resolve()}.")
         return watch(command_without_watch(sys.argv), directory.resolve())
 
-    def _serve(self, options: dict[str, Any]) -> int:
+    def serve(self, options: dict[str, Any]) -> int:
+        """Serve until told to stop; returns the exit code."""
         settings = conf.read()
         discover(settings)
-        broker: Any = dramatiq.get_broker()
+        broker: Any = self.broker(options)
         refuse_without_tables(broker)
-        asked = queue_names.split(options["queues"])
-        queues = queue_names.to_serve(asked, settings.queues, broker.queues)
+        broker.refuse_to_start()
+        broker.close()
+        queues = self.queues(options, settings, broker)
         processes = options["processes"] or settings.processes
         threads = options["threads"] or settings.threads
-        main = partial(child.run, broker, queues, threads)
-        mains: list[Main] = [(f"worker {number}", main) for number in range(1, processes + 1)]
+        if reload.is_trial():
+            return 0
+        born, handover = spawn.birth(), reload.received()
+        ledgers = _ledgers(born, handover, 2 * processes + SPARE_BANKS)
+        main = partial(child.run, broker, queues, threads, ledgers)
+        workers: list[WorkerMain] = [(f"worker {number}", main) for number in range(1, processes + 1)]
+        recycling = Recycling(settings.max_tasks_per_child, settings.max_memory_mb)
         ready = (
-            f"rundramatiq: {processes} processes x {threads} threads on {redact_url(settings.broker_url)}, "
+            f"{self.name}: {processes} processes x {threads} threads on {redact_url(broker.settings.broker_url)}, "
             f"queues: {', '.join(queues)}; {len(broker.actors)} tasks; supervisor pid {os.getpid()}."
         )
-        with pidfile(options["pid_file"]), exposition.process(settings.prometheus_enabled) as metrics:
-            return Supervisor([*mains, *metrics], settings.shutdown_timeout_ms).run(partial(self._say, ready))
+        speak(options.get("log_format"))
+        if born is not None and (run := spawn.named(born.name, workers)):
+            return become(born, partial(run, spawn.bank_of(born, ledgers)))
+        with (
+            pidfile(options["pid_file"] if born is None else None),
+            exposition.process(broker, settings, options.get("probe")) as probe,
+        ):
+            kept = [*chores(broker, ledgers), *upkeep.chores(), *notices.chores(broker, settings)]
+            helpers = [*keeper.process(kept), *probe]
+            if born is not None:
+                return become(born, spawn.named(born.name, helpers))
+            supervisor = Supervisor(workers, helpers, ledgers, settings.shutdown_timeout_ms, recycling, handover)
+            be_patient()
+            return supervisor.run(partial(self._say, ready))
+
+    def broker(self, options: dict[str, Any]) -> EngineBroker:
+        """Whose messages to run."""
+        return cast("EngineBroker", dramatiq.get_broker())
+
+    def queues(self, options: dict[str, Any], settings: conf.TaskSettings, broker: EngineBroker) -> list[str]:
+        """Which queues to serve."""
+        return queue_names.to_serve(queue_names.split(options["queues"]), settings.queues, broker.queues)
 
     def _say(self, text: str) -> None:
         self.stdout.write(text)
         self.stdout.flush()
+
+
+def _ledgers(born: spawn.Birth | None, handover: reload.Handover | None, count: int) -> Ledgers:
+    """The memory of the workers: that of our supervisor, of our own earlier program, or a new one."""
+    if born is not None:
+        return Ledgers(born.files, born.guardian)
+    ledgers = Ledgers(handover.files if handover else ())
+    ledgers.grow(count)
+    return ledgers
+
+
+def become(born: spawn.Birth, main: Callable[[int], None]) -> int:
+    """Be a process that could not be forked."""
+    name_process(born.name)
+    main(born.leash)
+    return 0
+
+
+def chores(broker: EngineBroker, ledgers: Ledgers) -> list[Chore]:
+    """What the keeper does beside the workers of this project."""
+    relays = [Chore(f"outbox of {alias}", Relay(broker, alias).turn) for alias in aliases()]
+    return [leases.chore(broker, ledgers), *relays, *schedule_chores(broker, conf.read())]
 
 
 def refuse_without_tables(broker: Any) -> None:
@@ -111,8 +179,16 @@ def configure_logging(level: str | None) -> None:
     wanted = asked.upper()
     root = logging.getLogger()
     if not root.handlers:
-        logging.basicConfig(level=wanted, format=FORMAT)
+        logging.basicConfig(level=wanted, format=LINE)
     if level is not None:
         root.setLevel(wanted)
-    for name in ("dramatiq", "django_cfg"):
+    framework = () if conf.tasks_log_level() is not None else (compat.LOGGER,)
+    for name in ("dramatiq", "django_cfg", *framework):
         logging.getLogger(name).setLevel(wanted)
+
+
+def speak(form: str | None) -> None:
+    """Let what the root logger sends to a stream look as asked; handlers of other kinds have readers of their own."""
+    for handler in logging.getLogger().handlers if form is not None else ():
+        if isinstance(handler, logging.StreamHandler) and not isinstance(handler, logging.FileHandler):
+            handler.setFormatter(JsonFormatter() if form == "json" else logging.Formatter(LINE))

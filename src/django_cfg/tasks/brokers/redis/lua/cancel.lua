@@ -6,7 +6,7 @@ if not text then
     return 0
 end
 local member = ranked(split(id, text))
-local waited = redis.call('ZREM', queue.delayed, id) + redis.call('ZREM', queue.retrying, id)
+local waited = redis.call('ZREM', queue.delayed, member) + redis.call('ZREM', queue.retrying, member)
     + redis.call('ZREM', queue.priority, member) + redis.call('ZREM', queue.suspects, member)
 if waited == 0 then
     waited = redis.call('LREM', queue.list, 1, id)

@@ -8,6 +8,7 @@ local G = {
 local Q = {}
 local CHUNK = 1000 -- unpack() takes less than 8,000
 local MOST_PROMOTED = 2000
+local CLAIM = 128 -- what a worker claims at most in one exchange
 
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)

@@ -10,7 +10,7 @@ local function next_fence(text)
 end
 
 local function hand_out(queue, ids)
-    local count, behind = 0, ' ' .. seq .. ' ' .. queue.name
+    local count, behind = 0, ' ' .. seq .. ' ' .. queue.name .. ' ' .. now
     for i, text in ipairs(read_all(G.messages, ids)) do
         if text then
             local fence = next_fence(text)

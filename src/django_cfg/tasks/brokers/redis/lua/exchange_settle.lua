@@ -29,7 +29,7 @@ local entries = {}
 local function read_entry(text)
     local entry = entries[text]
     if not entry then
-        local fence, _, queue = string.match(text, '^(%d+) (%d+) (%S+)$')
+        local fence, _, queue = string.match(text, '^(%d+) (%d+) (%S+) ')
         entry = { fence = tonumber(fence), queue = queue }
         entries[text] = entry
     end

@@ -3,18 +3,11 @@ local names = cmsgpack.unpack(ARGV[1])[1]
 bind(names, 9)
 local queue = Q[names[1]]
 local ids = redis.call('LPOP', queue.list, CHUNK) or {}
-for _, zset in ipairs({ queue.priority, queue.suspects }) do
+for _, zset in ipairs({ queue.priority, queue.suspects, queue.delayed, queue.retrying }) do
     local members = redis.call('ZRANGE', zset, 0, CHUNK - 1)
     push('ZREM', zset, members)
     for _, member in ipairs(members) do
         ids[#ids + 1] = string.sub(member, 18)
-    end
-end
-for _, zset in ipairs({ queue.delayed, queue.retrying }) do
-    local members = redis.call('ZRANGE', zset, 0, CHUNK - 1)
-    push('ZREM', zset, members)
-    for _, id in ipairs(members) do
-        ids[#ids + 1] = id
     end
 end
 push('HDEL', G.messages, ids)

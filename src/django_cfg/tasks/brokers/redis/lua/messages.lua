@@ -23,8 +23,8 @@ local function put_back(messages)
 end
 
 local function later(zset, m, queue)
-    redis.call('ZADD', zset, m.due, m.id)
-    if redis.call('ZRANGE', zset, 0, 0)[1] == m.id then
+    redis.call('ZADD', zset, m.due, ranked(m))
+    if redis.call('ZRANGE', zset, 0, 0)[1] == ranked(m) then
         ring(queue) -- whoever waits for a later one has to look again
     end
 end
@@ -111,11 +111,21 @@ local function bury(m, info)
     redis.call('SREM', G.cancelled, m.id)
 end
 
+-- The verdict, and in it the message: no dead letter keeps that.
+local function with_message(verdict, text)
+    local body = text and string.match(text, '^[^\n]*\n(.*)$')
+    if not body or not pcall(cjson.decode, body) then
+        return verdict
+    end
+    return string.sub(verdict, 1, -2) .. ',"at":' .. now .. ',"message":' .. body .. '}'
+end
+
 -- verdict: {result value, ttl} that whoever waits for a cancelled message gets to see.
 local function finish_cancelled(id, result_key, verdict)
+    local value = with_message(verdict[1], redis.call('HGET', G.messages, id))
     redis.call('HDEL', G.messages, id)
     redis.call('SREM', G.cancelled, id)
-    keep(result_key, verdict[1], verdict[2])
+    keep(result_key, value, verdict[2])
 end
 
 local function first_due(zset)
@@ -123,15 +133,54 @@ local function first_due(zset)
     return found[2] and tonumber(found[2])
 end
 
+-- The position of a waiting message of the list, as the zsets write it; nothing if there is none.
+local function place_in_list(queue, index)
+    local id = redis.call('LINDEX', queue.list, index)
+    local text = id and redis.call('HGET', G.messages, id)
+    return text and ranked(split(id, text, queue.name))
+end
+
+local function oldest_due(zset, count)
+    local oldest
+    for _, member in ipairs(redis.call('ZRANGEBYSCORE', zset, '-inf', now, 'LIMIT', 0, count)) do
+        if not oldest or member < oldest then
+            oldest = member
+        end
+    end
+    return oldest
+end
+
+-- Of very many that are due at once a part is promoted at a time. The next part waits while more than one claim of
+-- older messages stands in front; only the first few are asked, because the rest is of about their age.
+local function has_to_wait(queue, zset)
+    local front = place_in_list(queue, CLAIM - 1)
+    return front and front < oldest_due(zset, 64)
+end
+
+local function take_due(zset)
+    local members = redis.call('ZRANGEBYSCORE', zset, '-inf', now, 'LIMIT', 0, MOST_PROMOTED)
+    push('ZREM', zset, members)
+    local ids = {}
+    for i, member in ipairs(members) do
+        ids[i] = string.sub(member, 18)
+    end
+    return ids
+end
+
+-- They go to the front of the list; what is older and stands there is taken out and put back with them.
 local function promote_from(zset, queue)
-    local ids = redis.call('ZRANGEBYSCORE', zset, '-inf', now, 'LIMIT', 0, MOST_PROMOTED)
-    local due = {}
+    local front, oldest = place_in_list(queue, 0), oldest_due(zset, MOST_PROMOTED)
+    local ids, due = take_due(zset), {}
+    if front and front < oldest then
+        for _, id in ipairs(redis.call('LPOP', queue.list, CLAIM) or {}) do
+            ids[#ids + 1] = id
+        end
+    end
     for i, text in ipairs(read_all(G.messages, ids)) do
         if text then
             due[#due + 1] = split(ids[i], text, queue.name)
         end
     end
-    push('ZREM', zset, ids)
     put_back(due)
 end
 
@@ -140,7 +189,7 @@ local function promote(queue)
     local soonest
     for _, zset in ipairs({ queue.delayed, queue.retrying }) do
         local due = first_due(zset)
-        if due and due <= now then
+        if due and due <= now and not has_to_wait(queue, zset) then
             promote_from(zset, queue)
             due = first_due(zset)
         end

@@ -6,7 +6,7 @@ bind(names, 11)
 for i, entry in ipairs(read_all(held, ids)) do
     local text = entry and redis.call('HGET', G.messages, ids[i])
     if entry then
-        local fence, _, queue = string.match(entry, '^(%d+) (%d+) (%S+)$')
+        local fence, _, queue = string.match(entry, '^(%d+) (%d+) (%S+) ')
         redis.call('HDEL', held, ids[i])
         redis.call('HINCRBY', G.running, queue, -1)
         if text and redis.call('SISMEMBER', G.cancelled, ids[i]) == 1 then

@@ -13,8 +13,8 @@ local function oldest(queue)
         redis.call('LINDEX', queue.list, 0) or '',
         string.sub(redis.call('ZRANGE', queue.priority, 0, 0)[1] or '', 18),
         string.sub(redis.call('ZRANGE', queue.suspects, 0, 0)[1] or '', 18),
-        redis.call('ZRANGE', queue.delayed, 0, 0)[1] or '',
-        redis.call('ZRANGE', queue.retrying, 0, 0)[1] or '',
+        string.sub(redis.call('ZRANGE', queue.delayed, 0, 0)[1] or '', 18),
+        string.sub(redis.call('ZRANGE', queue.retrying, 0, 0)[1] or '', 18),
     }
     local since
     for _, id in ipairs(firsts) do

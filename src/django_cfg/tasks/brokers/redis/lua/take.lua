@@ -24,7 +24,7 @@ end
 
 for i, claim in ipairs(claims) do
     local entry, text = redis.call('HGET', held, claim[1]), redis.call('HGET', G.messages, claim[1])
-    local fence, _, queue = string.match(entry or '', '^(%d+) (%d+) (%S+)$')
+    local fence, _, queue = string.match(entry or '', '^(%d+) (%d+) (%S+) ')
     if fence then
         redis.call('HINCRBY', G.running, queue, -1)
     end

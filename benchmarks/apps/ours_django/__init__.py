@@ -1,0 +1,1 @@
+"""Our engine behind Django's Tasks framework."""

@@ -1,0 +1,106 @@
+"""Dead letters: what the broker itself holds, whatever is recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from django_cfg.errors import FilterError
+from django_cfg.tasks import actions, queries
+from django_cfg.tasks.admin.pages import Act, Cell, Detail, Listing, Row, TaskPages, cells, detail_url, list_url
+from django_cfg.tasks.audit import Operator
+from django_cfg.tasks.brokers.contract import DeadFilter, DeadLetterInfo
+from django_cfg.tasks.records.filter import parse
+from django_cfg.units import humane, s_to_ms
+
+MOST_SHOWN = 200
+
+
+class DeadLetterPages(TaskPages):
+    search_help = "task:NAME queue:NAME error:TEXT id:ID since:2h before:7d"
+
+    def listing(self, query: str, after: str) -> Listing:
+        found = queries.broker().dead_letters(meant(query), MOST_SHOWN + 1)
+        note = f"The newest {MOST_SHOWN}; a filter shows others." if len(found) > MOST_SHOWN else ""
+        header = ("Task", "Queue", "Reason", "Error", "Attempts", "Died", "Id")
+        return Listing(header, [_row(letter) for letter in found[:MOST_SHOWN]], note=note)
+
+    def detail(self, key: str) -> Detail | None:
+        found = queries.broker().dead_letters(DeadFilter(message_ids=(key,)), 1)
+        if not found:
+            return None
+        [letter] = found
+        values = [
+            ("Id", Cell(key)),
+            *(("Queue", Cell(letter.queue)), ("Reason", Cell(letter.reason)), ("Error", Cell(letter.error))),
+            *(("Attempts", Cell(str(letter.attempts))), ("Died", Cell(f"{humane(s_to_ms(letter.age_s))} ago"))),
+            ("Record", Cell("what is recorded of it", list_url("taskrecord", f"id:{key}"))),
+        ]
+        return Detail(letter.task, values, _tracebacks(letter), ["retry", "discard"])
+
+    def acts(self) -> dict[str, Act]:
+        return {
+            "retry": Act("Retry", "retry_task", _retry, _retry_all),
+            "discard": Act("Discard", "discard_task", _discard, _discard_all, asks=True),
+        }
+
+
+def meant(query: str) -> DeadFilter:
+    """The choice of records as one of dead letters.
+
+    Raises:
+        FilterError: something that only records have.
+    """
+    only = parse(query)
+    if (
+        only.states
+        or only.group
+        or only.tag
+        or only.worker
+        or only.parent
+        or len(only.tasks) > 1
+        or len(only.queues) > 1
+    ):
+        raise FilterError("dead letters are chosen by one task:, one queue:, error:, id:, since: and before:")
+    now = datetime.now(UTC)
+    return DeadFilter(
+        queue=only.queues[0] if only.queues else None,
+        task=only.tasks[0] if only.tasks else None,
+        message_ids=only.ids,
+        error=only.error or None,
+        newer_than_s=None if only.since is None else (now - only.since).total_seconds(),
+        older_than_s=None if only.before is None else (now - only.before).total_seconds(),
+        everything=True,
+    )
+
+
+def _row(letter: DeadLetterInfo) -> Row:
+    return Row(
+        letter.message_id,
+        cells(
+            Cell(letter.task, detail_url("deadletter", letter.message_id)),
+            *(letter.queue, letter.reason, letter.error[:100], letter.attempts),
+            *(f"{humane(s_to_ms(letter.age_s))} ago", letter.message_id),
+        ),
+    )
+
+
+def _tracebacks(letter: DeadLetterInfo) -> list[tuple[str, str]]:
+    errors = letter.message.options.get("errors", []) if letter.message is not None else []
+    return [(f"Attempt {number}", str(error.get("traceback", ""))) for number, error in enumerate(errors, 1)]
+
+
+def _retry(keys: Sequence[str], by: Operator) -> str:
+    return f"Retried {actions.retry_failed(DeadFilter(message_ids=tuple(keys)), by=by)} dead letters."
+
+
+def _retry_all(query: str, by: Operator) -> str:
+    return f"Retried {actions.retry_failed(meant(query), by=by)} dead letters."
+
+
+def _discard(keys: Sequence[str], by: Operator) -> str:
+    return f"Discarded {actions.clear_failed(DeadFilter(message_ids=tuple(keys)), by=by)} dead letters."
+
+
+def _discard_all(query: str, by: Operator) -> str:
+    return f"Discarded {actions.clear_failed(meant(query), by=by)} dead letters."

@@ -1,0 +1,53 @@
+"""Queues: what waits and runs now, by the broker's own count."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from django_cfg.tasks import actions, queries
+from django_cfg.tasks.admin.pages import Act, Cell, Detail, Listing, Row, TaskPages, cells, list_url
+from django_cfg.tasks.audit import Operator
+from django_cfg.tasks.brokers.contract import QueueStats
+from django_cfg.units import humane, s_to_ms
+
+
+class QueuePages(TaskPages):
+    has_details = False
+
+    def listing(self, query: str, after: str) -> Listing:
+        header = ("Queue", "Pending", "Oldest waits", "Running", "Scheduled", "Retrying", "Dead")
+        return Listing(header, [_row(stats) for stats in queries.queue_stats()])
+
+    def detail(self, key: str) -> Detail | None:
+        return None
+
+    def acts(self) -> dict[str, Act]:
+        return {
+            "pause": Act("Pause", "pause_queue", _pause),
+            "resume": Act("Resume", "pause_queue", _resume),
+        }
+
+
+def _row(stats: QueueStats) -> Row:
+    age = stats.oldest_pending_age_s
+    return Row(
+        stats.queue,
+        cells(
+            Cell(stats.queue, list_url("taskrecord", f'"queue:{stats.queue}"')),
+            *(stats.pending, "-" if age is None else humane(s_to_ms(age)), stats.running, stats.scheduled),
+            stats.retrying,
+            Cell(str(stats.dead), list_url("deadletter", f'"queue:{stats.queue}"') if stats.dead else ""),
+        ),
+    )
+
+
+def _pause(keys: Sequence[str], by: Operator) -> str:
+    for queue in keys:
+        actions.pause(queue, by=by)
+    return f"Paused: {', '.join(keys)}."
+
+
+def _resume(keys: Sequence[str], by: Operator) -> str:
+    for queue in keys:
+        actions.resume(queue, by=by)
+    return f"Resumed: {', '.join(keys)}."

@@ -1,0 +1,139 @@
+"""One run of a Django task, from its start to what is kept of it. The framework's object is made only for who asks."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from functools import cache
+from typing import Any
+
+from django_cfg.tasks.backends import results, wire
+from django_cfg.tasks.brokers.collector import as_stored
+from django_cfg.tasks.compat import AnyResult, AnyTask, TaskError, TaskResultStatus
+
+SCALARS = frozenset({str, int, float, bool, type(None)})
+NO_HISTORY = wire.History()
+
+
+class Run:
+    """What a run does to the result of its task. Times are microseconds since 1970.
+
+    Attributes:
+        result: the framework's object, as it is at this moment; always the same one.
+    """
+
+    __slots__ = (
+        "_result",
+        "errors",
+        "finished_at",
+        "first_at",
+        "last_at",
+        "message",
+        "status",
+        "task",
+        "value",
+        "workers",
+    )
+
+    def __init__(self, message: Any, task: AnyTask) -> None:
+        options = message.options
+        history = wire.history(options) if wire.ATTEMPTS in options else NO_HISTORY
+        self.message, self.task = message, task
+        self.status = TaskResultStatus.READY
+        self.first_at, self.last_at = history.started_at, history.last_attempted_at
+        self.finished_at: int | None = None
+        self.workers = history.with_lost(message.claim.deliveries)
+        self.errors = wire.errors(options) if "errors" in options else []
+        self.value: Any = None
+        self._result: results.EngineTaskResult | None = None
+
+    def start(self) -> None:
+        """Now, in this process."""
+        self.last_at = _now()
+        if self.first_at is None:
+            self.first_at = self.last_at
+        self.workers = [*self.workers, worker_id(os.getpid())]
+        self.status = TaskResultStatus.RUNNING
+
+    def fail(self, error: TaskError) -> None:
+        """Another error; whether it was the last one is not said yet."""
+        self.errors = [*self.errors, error]
+
+    def finish(self, status: TaskResultStatus) -> None:
+        """Nothing comes after this."""
+        self.finished_at, self.status = _now(), status
+
+    @property
+    def backend(self) -> str:
+        """The alias of the backend that enqueued the task."""
+        declared = self.message.options.get(wire.DECLARED)
+        return str(declared.get("backend", "default")) if isinstance(declared, dict) else "default"
+
+    @property
+    def result(self) -> AnyResult:
+        if self._result is None:
+            self._result = results.from_message(as_stored(self.message.claim))
+        results.change(
+            self._result,
+            status=self.status,
+            started_at=wire.moment(self.first_at),
+            last_attempted_at=wire.moment(self.last_at),
+            finished_at=wire.moment(self.finished_at),
+            worker_ids=self.workers,
+            errors=self.errors,
+            _return_value=self.value,
+        )
+        return self._result
+
+    def history(self) -> dict[str, Any]:
+        """What the message carries to the next run."""
+        return {"started_at": self.first_at, "last_attempted_at": self.last_at, "worker_ids": self.workers}
+
+    def kept(self) -> dict[str, Any]:
+        """What is stored of a finished task; `results.read_kept` is the way back."""
+        message, declared = self.message, self.message.options.get(wire.DECLARED) or {}
+        if not _is_plain(message):
+            message = as_stored(self.message.claim)  # the task may have changed its arguments in place
+        return {
+            results.KEPT: 1,
+            "task": message.actor_name,
+            "queue_name": message.queue_name,
+            "priority": declared.get("priority", 0),
+            "run_after": declared.get("run_after"),
+            "backend": declared.get("backend", "default"),
+            "status": self.status.value,
+            "enqueued_at": declared.get("enqueued_at", round(message.message_timestamp) * 1000),
+            "started_at": self.first_at,
+            "last_attempted_at": self.last_at,
+            "finished_at": self.finished_at,
+            "args": message.args,
+            "kwargs": message.kwargs,
+            "worker_ids": self.workers,
+            "errors": [[error.exception_class_path, error.traceback] for error in self.errors],
+            "return_value": self.value,
+        }
+
+
+def _is_plain(message: Any) -> bool:
+    return all(type(value) in SCALARS for value in (*message.args, *message.kwargs.values()))
+
+
+def _now() -> int:
+    return time.time_ns() // 1000
+
+
+_given_id: str | None = None
+
+
+def use_worker_id(name: str, *, several: bool) -> None:
+    """The name that an operator gave to this worker, or to several processes of it."""
+    global _given_id
+    _given_id = f"{name}:{{pid}}" if several else name
+    worker_id.cache_clear()
+
+
+@cache
+def worker_id(pid: int) -> str:
+    """How results name this process."""
+    return f"{socket.gethostname()}:{pid}" if _given_id is None else _given_id.replace("{pid}", str(pid))

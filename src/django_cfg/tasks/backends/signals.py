@@ -1,0 +1,45 @@
+"""Signals of Django's Tasks framework, sent so that a receiver changes nothing and nobody pays for none."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from django.dispatch import Signal
+
+from django_cfg.tasks import compat
+from django_cfg.tasks.compat import BaseTaskBackend, InvalidTaskBackend, task_backends
+
+logger = logging.getLogger(compat.LOGGER)
+#: The least level of the line that the framework's own receiver writes.
+LEVELS = {
+    compat.task_enqueued: logging.DEBUG,
+    compat.task_started: logging.INFO,
+    compat.task_finished: logging.INFO,
+}
+
+
+def is_heard(signal: Signal, level: int | None = None) -> bool:
+    """Whether anybody would notice: a receiver of the project, or a log that shows the framework's line."""
+    return len(signal.receivers) != 1 or not _is_own(signal) or logger.isEnabledFor(level or LEVELS[signal])
+
+
+def _is_own(signal: Signal) -> bool:
+    """Whether the one receiver is the framework's own, which writes a line."""
+    receiver = signal.receivers[0][1]
+    function: Any = receiver() if hasattr(receiver, "__callback__") else receiver
+    return getattr(function, "__module__", "") == f"{compat.MODULE}.signals"
+
+
+def send(signal: Signal, sender: type[BaseTaskBackend], result: Any) -> None:
+    """Robust: a task is accepted, or has ended, whatever its receivers say."""
+    if is_heard(signal):
+        signal.send_robust(sender=sender, task_result=result)
+
+
+def sender_of(alias: str) -> type[BaseTaskBackend]:
+    """The class of the backend that enqueued a task; this process may not have it in its TASKS."""
+    try:
+        return type(task_backends[alias])
+    except InvalidTaskBackend:
+        return BaseTaskBackend

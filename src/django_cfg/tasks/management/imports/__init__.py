@@ -1,0 +1,1 @@
+"""Where `dramatiq_import` takes waiting tasks from, one module a source."""

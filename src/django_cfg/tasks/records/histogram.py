@@ -1,0 +1,60 @@
+"""Durations as counts in logarithmic buckets: mergeable by addition, percentiles right within a tenth. Pure."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Iterable
+
+#: Buckets per doubling: a bucket is 19 % wide, so its middle is within 9 % of every value in it.
+PER_DOUBLING = 4
+#: Everything up to this, in milliseconds, is one bucket.
+FLOOR_MS = 0.125
+_FIRST = round(PER_DOUBLING * math.log2(FLOOR_MS))
+
+Histogram = Counter[int]
+
+
+def bucket_of(milliseconds: float) -> int:
+    """The bucket that a duration falls into."""
+    if milliseconds <= FLOOR_MS:
+        return _FIRST
+    return math.ceil(PER_DOUBLING * math.log2(milliseconds))
+
+
+def upper_ms(bucket: int) -> float:
+    """The highest duration of a bucket, in milliseconds."""
+    return float(2 ** (bucket / PER_DOUBLING))
+
+
+def middle_ms(bucket: int) -> float:
+    """What stands for every duration of a bucket, in milliseconds."""
+    return upper_ms(bucket) / 2 ** (0.5 / PER_DOUBLING)
+
+
+def percentile(histogram: Histogram, share: float) -> float:
+    """The duration in milliseconds that `share` (0 to 1) of the counted ones do not exceed; 0 of none."""
+    wanted = share * histogram.total()
+    seen = 0
+    for bucket in sorted(histogram):
+        seen += histogram[bucket]
+        if seen >= wanted:
+            return middle_ms(bucket)
+    return 0.0
+
+
+def merged(histograms: Iterable[Histogram]) -> Histogram:
+    """All of them as one."""
+    total: Histogram = Counter()
+    for histogram in histograms:
+        total.update(histogram)
+    return total
+
+
+def dumps(histogram: Histogram) -> str:
+    return json.dumps({str(bucket): count for bucket, count in sorted(histogram.items())}, separators=(",", ":"))
+
+
+def loads(text: str) -> Histogram:
+    return Counter({int(bucket): count for bucket, count in json.loads(text).items()})

@@ -1,0 +1,1 @@
+"""Pages and endpoints; thin: they ask queries and health."""

@@ -1,0 +1,62 @@
+"""Outcomes as bytes for the ledger, and back. Exact: what is sent for a dead process is what it would have sent."""
+
+from __future__ import annotations
+
+from dataclasses import astuple
+from typing import Any
+
+import msgspec
+from dramatiq import Message
+
+from django_cfg.tasks.brokers.contract import Claim, Failure, FollowUp, Outcome, ResultEntry
+from django_cfg.tasks.lifecycle import Kind
+
+#: What an outcome may hold that is no data; no store takes it.
+UNPACKABLE = (TypeError, ValueError, OverflowError, RecursionError)
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder()
+
+
+def pack(outcome: Outcome) -> bytes:
+    """Everything but the claim. The message of a success is not needed any more.
+
+    Raises:
+        one of `UNPACKABLE`: it holds what is no data.
+    """
+    failure, result = outcome.failure, outcome.result
+    return _encoder.encode(
+        (
+            str(outcome.kind),
+            None if outcome.kind is Kind.DONE else outcome.message.asdict(),
+            outcome.delay_ms,
+            [(item.message.asdict(), item.delay_ms) for item in outcome.follow_ups],
+            None if result is None else (result.value, result.ttl_ms),
+            None if failure is None else astuple(failure),
+            outcome.reason,
+            (outcome.wait_ms, outcome.run_ms, outcome.started, outcome.retries_before),
+        )
+    )
+
+
+def unpack(claim: Claim, data: bytes) -> Outcome:
+    """The outcome of a claim from its bytes."""
+    kind, message, delay_ms, follow_ups, result, failure, reason, rest = _decoder.decode(data)
+    wait_ms, run_ms, started, retries_before = rest
+    return Outcome(
+        claim=claim,
+        kind=Kind(kind),
+        message=claim.message if message is None else _message(message),
+        delay_ms=delay_ms,
+        follow_ups=tuple(FollowUp(_message(fields), delay) for fields, delay in follow_ups),
+        result=None if result is None else ResultEntry(*result),
+        failure=None if failure is None else Failure(*failure),
+        reason=reason,
+        wait_ms=wait_ms,
+        run_ms=run_ms,
+        started=started,
+        retries_before=retries_before,
+    )
+
+
+def _message(fields: dict[str, Any]) -> Message[Any]:
+    return Message(**{**fields, "args": tuple(fields["args"])})

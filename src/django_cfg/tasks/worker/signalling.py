@@ -1,0 +1,91 @@
+"""From events to Django signals, in a thread of its own: a slow receiver holds up no task."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from django.db import close_old_connections, connections
+from django.dispatch import Signal
+
+from django_cfg.tasks import signals
+from django_cfg.tasks.events import OutcomeRefused, TaskSettled, outcome_refused, task_settled
+from django_cfg.tasks.lifecycle import Kind
+
+logger = logging.getLogger(__name__)
+MOST_WAITING = 10_000
+LAST_WORDS_S = 3.0
+SETTLED = {
+    Kind.DONE: signals.task_completed,
+    Kind.RETRY: signals.task_retried,
+    Kind.DEAD: signals.task_dead_lettered,
+    Kind.RELEASED: signals.task_given_back,
+}
+Fact = TaskSettled | OutcomeRefused
+
+
+@contextmanager
+def signalling() -> Iterator[None]:
+    """Send signals while the block runs. Nothing is queued for a signal that nobody receives."""
+    sender = Sender()
+    sender.start()
+    stops = [task_settled.subscribe(sender.settled), outcome_refused.subscribe(sender.refused)]
+    try:
+        yield
+    finally:
+        for stop in stops:
+            stop()
+        sender.finish()
+
+
+class Sender(threading.Thread):
+    """Sends signals one after the other."""
+
+    def __init__(self, size: int = MOST_WAITING) -> None:
+        super().__init__(name="signals", daemon=True)
+        self._queue: queue.Queue[tuple[Signal, Fact] | None] = queue.Queue(size)
+        self._dropped = 0
+
+    def settled(self, event: TaskSettled) -> None:
+        self._put(SETTLED[event.kind], event)
+
+    def refused(self, event: OutcomeRefused) -> None:
+        self._put(signals.task_lease_lost, event)
+
+    def _put(self, signal: Signal, event: Fact) -> None:
+        if not signal.receivers:
+            return
+        try:
+            self._queue.put_nowait((signal, event))
+        except queue.Full:
+            self._dropped += 1
+
+    def run(self) -> None:
+        while (item := self._queue.get()) is not None:
+            close_old_connections()
+            self._send(*item)
+            self._report()
+        connections.close_all()
+
+    def _send(self, signal: Signal, event: Fact) -> None:
+        for receiver, answer in signal.send_robust(sender=event.task, event=event):
+            if isinstance(answer, Exception):
+                name = getattr(receiver, "__qualname__", type(receiver).__name__)
+                logger.error("Receiver %s failed for task %s %s.", name, event.task, event.message_id, exc_info=answer)
+
+    def _report(self) -> None:
+        if self._dropped:
+            dropped, self._dropped = self._dropped, 0
+            logger.warning("%d signals were dropped: their receivers are slower than the tasks.", dropped)
+
+    def finish(self) -> None:
+        """Send what waits and end, within a few seconds."""
+        try:
+            self._queue.put(None, timeout=LAST_WORDS_S)
+        except queue.Full:
+            logger.warning("Signals are dropped at the end: their receivers are too slow.")
+        else:
+            self.join(LAST_WORDS_S)

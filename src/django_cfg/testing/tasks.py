@@ -1,0 +1,58 @@
+"""Running tasks inside a test, in its own process and thread: also in a plain `TestCase`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import cast
+
+import dramatiq
+
+from django_cfg.tasks import compat
+from django_cfg.tasks.backends.ours import backends_of_ours
+from django_cfg.tasks.brokers.base import EngineBroker
+from django_cfg.tasks.worker.inline import InlineWorker
+
+ALL = "*"
+
+
+def drain(*, backend: str = "default", queues: Sequence[str] = (ALL,), max_tasks: int | None = None) -> int:
+    """Run everything that is ready, here and now, with the retries, limits and hooks of a worker.
+
+    What is due later (`run_after`, a retry that waits for its backoff) stays where it is. Signals fire in this
+    thread, and the tasks see its database transaction.
+
+    Parameters:
+        backend: whose broker; an alias of TASKS. The default is the project's broker in any case.
+        queues: only these; `"*"` means all.
+        max_tasks: stop after so many runs.
+
+    Returns:
+        How many runs there were.
+    """
+    broker = _broker_of(backend)
+    wanted = _all_queues(broker) if ALL in queues else list(queues)
+    return InlineWorker(broker).run(wanted, max_tasks)
+
+
+def purge() -> None:
+    """Empty every broker of this project: what waits, dead letters, results."""
+    for broker in set(_brokers()):
+        broker.flush_all()
+
+
+def _all_queues(broker: EngineBroker) -> list[str]:
+    return sorted({*broker.queues, *(stats.queue for stats in broker.queue_stats())})
+
+
+def _brokers() -> Iterator[EngineBroker]:
+    yield cast("EngineBroker", dramatiq.get_broker())
+    if compat.is_installed():
+        for backend in backends_of_ours():
+            yield backend.broker
+
+
+def _broker_of(alias: str) -> EngineBroker:
+    own = cast("EngineBroker", dramatiq.get_broker())
+    if not compat.is_installed():
+        return own
+    return getattr(compat.task_backends[alias], "broker", own)

@@ -1,0 +1,103 @@
+"""A running task that an operator cancels hears of it, and stops when it looks."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.db import connections
+from dramatiq.results import ResultFailure
+
+from django_cfg.errors import TaskCancelled
+from django_cfg.tasks import actions, current_task
+from django_cfg.tasks.brokers.base import EngineBroker
+from django_cfg.tasks.brokers.contract import DeadFilter
+from django_cfg.testing.contracts import declare, stats, working
+from django_cfg.testing.waiting import eventually
+
+pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
+BROKERS = [
+    "stub_broker",
+    "sqlite_broker",
+    pytest.param("postgres_broker", marks=pytest.mark.postgres),
+    pytest.param("redis_broker", marks=pytest.mark.redis),
+]
+
+
+@pytest.fixture(params=BROKERS)
+def broker(request: pytest.FixtureRequest) -> Iterator[EngineBroker]:
+    yield request.getfixturevalue(request.param)
+    connections.close_all()
+
+
+def is_empty(broker: EngineBroker) -> bool:
+    found = stats(broker)
+    return found.pending + found.running + found.retrying + found.scheduled + found.dead == 0
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_running_task_that_looks_stops_and_is_cancelled(broker: EngineBroker, threads: int) -> None:
+    """With one thread nothing else makes the worker talk to the broker."""
+    started, stop = threading.Event(), threading.Event()
+    attempts: list[int] = []
+
+    def patient() -> None:
+        attempts.append(1)
+        started.set()
+        while not stop.wait(0.01):
+            current_task().raise_if_cancelled()
+
+    task = declare(patient)
+    with working(broker, threads=threads):
+        sent = task.send()
+        assert started.wait(15)
+        try:
+            assert actions.cancel(sent.message_id) is False
+            with pytest.raises(ResultFailure, match="cancelled"):
+                sent.get_result(block=True, timeout=15_000)
+            eventually(lambda: is_empty(broker), within_s=15)
+        finally:
+            stop.set()
+    assert attempts == [1]
+
+
+def test_a_task_that_does_not_look_ends_as_it_would(broker: EngineBroker) -> None:
+    started, stop, seen = threading.Event(), threading.Event(), threading.Event()
+
+    def deaf() -> str:
+        started.set()
+        while not stop.wait(0.01):
+            if current_task().is_cancelled:
+                seen.set()
+        return "done"
+
+    task = declare(deaf)
+    with working(broker, threads=1):
+        sent = task.send()
+        assert started.wait(15)
+        actions.cancel(sent.message_id)
+        assert seen.wait(15)
+        stop.set()
+        assert sent.get_result(block=True, timeout=15_000) == "done"
+
+
+def test_raising_it_without_having_been_asked_is_a_failure_like_any_other(stub_broker: EngineBroker) -> None:
+    def eager() -> None:
+        raise TaskCancelled("nobody asked")
+
+    task = declare(eager, max_retries=0)
+    with working(stub_broker):
+        task.send()
+        eventually(lambda: stub_broker.count_dead(DeadFilter(everything=True)) == 1)
+
+
+def test_outside_of_tasks_nothing_is_cancelled() -> None:
+    assert current_task().is_cancelled is False
+    current_task().raise_if_cancelled()
+
+
+def test_a_direct_call_is_never_cancelled(stub_broker: EngineBroker) -> None:
+    task: Any = declare(lambda: current_task().is_cancelled, actor_name="direct")
+    assert task() is False

@@ -1,0 +1,388 @@
+"""What only the RabbitMQ broker has: its queues, its ladder, its database, and what others put into its queues."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import Counter
+from collections.abc import Callable
+
+import pytest
+from django.conf import settings as django_settings
+from django.db import connection
+from django.db.models import F
+from pika import spec
+
+from django_cfg.errors import BrokerError, BrokerUnreachable, ConfigurationError, EnqueueUnknown, SessionLost
+from django_cfg.tasks.brokers import make
+from django_cfg.tasks.brokers.contract import Claim, DeadFilter, FollowUp
+from django_cfg.tasks.brokers.process import identity
+from django_cfg.tasks.brokers.rabbitmq import frames, topology
+from django_cfg.tasks.brokers.rabbitmq.address import address
+from django_cfg.tasks.brokers.rabbitmq.broker import RabbitBroker
+from django_cfg.tasks.brokers.rabbitmq.link import Link
+from django_cfg.tasks.models import Cancellation, DeadLetter, QueueMessage, Redelivery
+from django_cfg.testing.contracts import (
+    QUEUE,
+    Client,
+    dead_process,
+    declare,
+    done,
+    ids,
+    message,
+    released,
+    retry,
+    stats,
+)
+from django_cfg.testing.waiting import eventually
+from tests.contract.conftest import FAST
+from tests.contract.redis_server import losing_proxy
+
+pytestmark = [pytest.mark.rabbitmq, pytest.mark.django_db(transaction=True)]
+MINUTE_MS = 60_000
+
+
+@pytest.fixture
+def broker(rabbitmq_broker: RabbitBroker) -> RabbitBroker:
+    return rabbitmq_broker
+
+
+def raw(broker: RabbitBroker, body: bytes, message_id: str = "", queue: str = QUEUE) -> None:
+    """Put something into a queue as a foreign program would."""
+    with broker.kept.publisher.link() as link:
+        broker.kept.publisher.declare(link, [queue])
+        head = frames.publish_head("", broker.kept.names.queue(queue))
+        link.publish([head + frames.content(message_id, "", body, link.frame_max)])
+
+
+# -- producers -------------------------------------------------------------------------------------------------
+
+
+def test_a_deleted_queue_is_made_anew_by_the_next_send(broker: RabbitBroker) -> None:
+    broker.enqueue(message())
+    with broker.kept.publisher.link() as link:
+        link.call(spec.Queue.Delete(queue=broker.kept.names.queue(QUEUE)), spec.Queue.DeleteOk)
+    sent = broker.enqueue(message())
+    assert ids(Client(broker).claim()) == [sent.message_id]
+
+
+def test_a_message_larger_than_a_frame_arrives_whole(broker: RabbitBroker) -> None:
+    text = "ä" * 49_000
+    broker.settings = broker.settings.__class__(**{**vars(broker.settings), "max_payload_bytes": 10**6})
+    broker.enqueue(message("work", text * 4))
+    (claim,) = Client(broker).claim()
+    assert claim.message.args == (text * 4,)
+
+
+def test_threads_send_at_once(broker: RabbitBroker) -> None:
+    def send() -> None:
+        for _ in range(20):
+            broker.enqueue(message())
+
+    threads = [threading.Thread(target=send) for _ in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert stats(broker).pending == 100
+
+
+def test_a_fork_sends_over_connections_of_its_own(broker: RabbitBroker) -> None:
+    broker.enqueue(message())
+    child = os.fork()
+    if child == 0:
+        try:
+            broker.kept.publisher.publish(broker._parcels([FollowUp(message())]))
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+    broker.enqueue(message())
+    eventually(lambda: stats(broker).pending == 3)
+
+
+def test_an_answer_that_is_lost_is_an_enqueue_of_unknown_end(broker: RabbitBroker) -> None:
+    with losing_proxy(django_settings.RABBITMQ_PORT) as proxy:
+        through = address(f"amqp://guest:guest@127.0.0.1:{proxy.port}/")
+        broker.kept.publisher.address = through
+        broker.kept.publisher.close()
+        broker.enqueue(message())
+        proxy.lose_answer_to("lost on purpose")
+        with pytest.raises(EnqueueUnknown, match="may or may not be there"):
+            broker.enqueue(message("work", "lost on purpose"))
+        broker.enqueue(message())  # over a new connection
+    assert stats(broker).pending == 3
+
+
+def test_nobody_there_is_said_without_the_password() -> None:
+    link = Link(address("amqp://shop:secret@127.0.0.1:1/"))
+    with pytest.raises(BrokerUnreachable, match=r"amqp://shop:\*\*\*@127.0.0.1:1/ does not answer"):
+        link.connect()
+
+
+@pytest.mark.parametrize(
+    ("url", "text"),
+    [
+        ("amqp://guest:wrong@{place}/", "403 ACCESS_REFUSED.*check user, password"),
+        ("amqp://guest:guest@{place}/no-such-host", "530 NOT_ALLOWED.*create the virtual host"),
+    ],
+)
+def test_a_refusal_says_what_to_do(url: str, text: str) -> None:
+    place = f"{django_settings.RABBITMQ_HOST}:{django_settings.RABBITMQ_PORT}"
+    with pytest.raises(BrokerError, match=text) as caught:
+        Link(address(url.format(place=place))).connect()
+    assert "wrong" not in str(caught.value)
+
+
+def test_a_queue_with_other_properties_is_named_with_a_cure(broker: RabbitBroker) -> None:
+    name = broker.kept.names.queue("strange")
+    with broker.kept.publisher.link() as link:
+        link.call(spec.Queue.Declare(queue=name, durable=True), spec.Queue.DeclareOk)
+    try:
+        with pytest.raises(BrokerError, match=r"406.*another rabbitmq_prefix"):
+            broker.enqueue(message(queue="strange"))
+    finally:
+        with broker.kept.publisher.link() as link:
+            link.call(spec.Queue.Delete(queue=name), spec.Queue.DeleteOk)
+
+
+def test_results_in_another_store_than_a_database_are_refused() -> None:
+    settings = {"broker_url": "amqp://localhost/", "result_backend": "redis://localhost/1"}
+    with pytest.raises(ConfigurationError, match="result_backend"):
+        make.make(FAST.__class__(**{**vars(FAST), **settings}))
+
+
+# -- delays ----------------------------------------------------------------------------------------------------
+
+
+def test_a_delay_above_the_ladder_is_a_row_until_it_is_due(broker: RabbitBroker) -> None:
+    sent = broker.enqueue(message("work", 1), delay=16 * MINUTE_MS)
+    client = Client(broker)
+    assert (client.claim(), stats(broker).scheduled) == ([], 1)
+    broker.sweep(identity())
+    assert stats(broker).scheduled == 1
+    QueueMessage.objects.update(due_at=F("due_at") - 17 * MINUTE_MS)
+    broker.sweep(identity())
+    claim = client.claim_soon()
+    assert (claim.message, stats(broker).scheduled) == (sent, 0)
+
+
+def test_a_retry_above_the_ladder_keeps_its_fence_and_its_age(broker: RabbitBroker) -> None:
+    broker.enqueue(message())
+    client = Client(broker)
+    (first,) = client.claim()
+    client.exchange(retry(first, 16 * MINUTE_MS, retries=1), count=0)
+    QueueMessage.objects.update(due_at=0)
+    broker.sweep(identity())
+    second = client.claim_soon()
+    assert second.message.options["retries"] == 1
+    assert second.fence > first.fence
+    assert second.enqueued_at_ms == first.enqueued_at_ms
+
+
+def test_a_cancelled_long_delay_is_gone_at_once(broker: RabbitBroker) -> None:
+    sent = broker.enqueue(message(), delay=16 * MINUTE_MS)
+    assert broker.cancel(sent.message_id)
+    assert not QueueMessage.objects.exists()
+    assert not Cancellation.objects.exists()
+    assert broker.load_result(sent.message_id)[0]
+
+
+@pytest.mark.parametrize("delay_ms", [1, 50, 51, 370, 1_250])
+def test_a_delay_is_never_cut_short(broker: RabbitBroker, delay_ms: int) -> None:
+    broker.enqueue(message(), delay=delay_ms)
+    claim = Client(broker).claim_soon()
+    assert claim.age_ms >= delay_ms - 5  # timers of two processes
+
+
+def test_the_longest_delay_of_the_ladder_fits_its_steps() -> None:
+    names = topology.Names("p")
+    exchange, key = names.route("q", 0, topology.LONGEST_MS)
+    assert exchange == f"p:delay:{topology.STEPS - 1}"
+    assert key.startswith("1.")
+    assert len(names.route("q" * 200, 1, topology.LONGEST_MS).routing_key) + 15 <= 255
+
+
+# -- what others put there ---------------------------------------------------------------------------------------
+
+
+def test_what_nobody_can_read_is_a_dead_letter_and_harms_nobody(broker: RabbitBroker) -> None:
+    raw(broker, b"\xff no \0 JSON")
+    raw(broker, b"")
+    sent = broker.enqueue(message())
+    client = Client(broker)
+    eventually(lambda: ids(client.claim()) == [sent.message_id])
+    letters = broker.dead_letters(DeadFilter(everything=True))
+    assert [letter.reason for letter in letters] == ["undecodable message"] * 2
+    assert [letter.message for letter in letters] == [None, None]
+
+
+def test_a_message_without_a_note_runs(broker: RabbitBroker) -> None:
+    raw(broker, broker.encode(message("work", 1)).encode())
+    (claim,) = Client(broker).claim()
+    assert claim.message.args == (1,)
+    assert (claim.priority, claim.deliveries, claim.fence) == (0, 0, 1)
+
+
+def test_what_the_delivery_limit_threw_out_is_a_dead_letter(broker: RabbitBroker) -> None:
+    sent = broker.enqueue(message())
+    link = Link(broker.kept.address)
+    link.connect()
+    name = broker.kept.names.queue(QUEUE)
+    for _ in range(topology.DELIVERY_LIMIT + 1):
+        link.send(frames.method(frames.CHANNEL, spec.Basic.Get(queue=name)))
+        delivery = link.got()
+        assert delivery is not None
+        link.send(frames.requeue([delivery.tag]))
+    link.close()
+
+    def collected() -> bool:
+        broker.sweep(identity())
+        return DeadLetter.objects.exists()
+
+    eventually(collected)
+    (letter,) = broker.dead_letters(DeadFilter(everything=True))
+    assert (letter.message_id, letter.reason) == (
+        sent.message_id,
+        "delivered too often (the delivery limit of its queue)",
+    )
+
+
+# -- sessions ----------------------------------------------------------------------------------------------------
+
+
+def test_two_copies_of_one_id_do_not_run_side_by_side(broker: RabbitBroker) -> None:
+    sent = message()
+    broker.enqueue(sent)
+    broker.enqueue(sent)
+    client = Client(broker)
+    (claim,) = client.claim()
+    client.exchange(done(claim), count=0)
+    assert client.claim() == []
+    assert stats(broker).pending == 0
+
+
+def test_a_session_whose_connection_breaks_is_lost_and_its_claims_count_for_nothing(broker: RabbitBroker) -> None:
+    broker.enqueue_many([message(), message()])
+    client = Client(broker)
+    (claim,) = client.claim(count=1)
+    broker._sessions[client.session.id].link._socket.close()
+    with pytest.raises(SessionLost):
+        client.exchange(done(claim))
+    with pytest.raises(SessionLost):
+        broker.renew(client.session)
+    other, found = Client(broker), []
+
+    def both() -> bool:
+        found.extend(other.claim())
+        return len(found) == 2
+
+    eventually(both)
+    assert [claim.deliveries for claim in found] == [0, 0]
+    assert max(claim.fence for claim in found) > claim.fence or found[0].fence > claim.fence
+
+
+def test_a_finished_suspect_leaves_no_count(broker: RabbitBroker) -> None:
+    broker.enqueue(message())
+    Client(broker, dead_process()).claim()
+    broker.sweep(identity())
+    client = Client(broker)
+    (claim,) = client.claim()
+    assert claim.deliveries == 1
+    client.exchange(done(claim), count=0)
+    assert not Redelivery.objects.exists()
+
+
+def test_what_was_sent_ahead_goes_back_when_a_worker_stops_to_claim(broker: RabbitBroker) -> None:
+    broker.enqueue_many([message() for _ in range(5)])
+    client = Client(broker)
+    (claim,) = client.claim(count=1)
+    broker.stop_sending(client.session)
+    others = Client(broker)
+    assert [c.deliveries for c in others.claim()] == [0, 0, 0, 0]
+    assert client.exchange(done(claim), count=0).refused == frozenset()
+
+
+def test_a_paused_queue_keeps_what_was_sent_ahead_unstarted(broker: RabbitBroker) -> None:
+    broker.enqueue_many([message() for _ in range(3)])
+    client = Client(broker)
+    client.claim(count=1)
+    broker.pause(QUEUE)
+    assert client.claim() == []
+    broker.resume(QUEUE)
+    assert len(client.claim()) == 2
+
+
+def test_who_waits_beside_a_suspect_is_not_to_blame(broker: RabbitBroker) -> None:
+    broker.enqueue_many([message("killer"), message("bystander"), message("bystander")])
+    Client(broker, dead_process()).claim()
+    broker.sweep(identity())
+    runs: list[str] = []
+    client = Client(broker, dead_process())
+    while claims := client.claim():
+        (claim,) = claims
+        runs.append(claim.message.actor_name)
+        if claim.message.actor_name == "killer":
+            broker.sweep(identity())
+            client = Client(broker, dead_process())
+        else:
+            client.exchange(done(claim), count=0)
+    assert Counter(runs) == {"killer": broker.settings.max_deliveries - 1, "bystander": 2}
+    assert [letter.task for letter in broker.dead_letters(DeadFilter(everything=True))] == ["killer"]
+    assert not Redelivery.objects.exists()
+
+
+def test_each_priority_band_is_served_before_the_next(broker: RabbitBroker) -> None:
+    for name, priority in (("low", 7), ("normal", 0), ("high", -7)):
+        declare(lambda: None, actor_name=name, priority=priority)
+        broker.enqueue_many([message(name) for _ in range(3)])
+    claims = Client(broker).claim(count=9)
+    assert [claim.message.actor_name for claim in claims] == ["high"] * 3 + ["normal"] * 3 + ["low"] * 3
+
+
+def test_a_cancelled_message_that_was_given_back_is_dropped_with_its_order(broker: RabbitBroker) -> None:
+    sent = broker.enqueue(message())
+    client = Client(broker)
+    (claim,) = client.claim()
+    broker.cancel(sent.message_id)
+    assert client.exchange(released(claim)).claims == ()
+    assert not Cancellation.objects.exists()
+    assert broker.load_result(sent.message_id)[0]
+    assert stats(broker).pending == 0
+
+
+@pytest.mark.parametrize("call", [lambda b: b.peek(QUEUE), lambda b: b.holds("x"), lambda b: b.join(QUEUE)])
+def test_what_rabbitmq_cannot_tell_is_refused_with_a_reason(
+    broker: RabbitBroker, call: Callable[[RabbitBroker], object]
+) -> None:
+    with pytest.raises(BrokerError, match=r"cannot|without delivering"):
+        call(broker)
+
+
+def test_a_worker_is_sent_as_much_as_it_wants_at_a_time(broker: RabbitBroker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("django_cfg.tasks.brokers.rabbitmq.session.GEAR_S", 0.0)
+    broker.enqueue_many([message("work", n) for n in range(100)])
+    client, found = Client(broker), list[Claim]()
+
+    def taken(client: Client, found: list[Claim], count: int) -> bool:
+        found.extend(client.claim(count=count - len(found)))
+        return len(found) == count
+
+    found.extend(client.claim(count=4))
+    assert stats(broker).pending == 100 - 2 * broker.settings.threads
+    eventually(lambda: taken(client, found, 100))
+    client.exchange(*map(released, found), count=1)  # its tasks are slow now: others may have the rest
+    other, rest = Client(broker), list[Claim]()
+    eventually(lambda: taken(other, rest, 100 - 2 * broker.settings.threads - 1))
+    assert {claim.deliveries for claim in rest} == {0}
+
+
+def test_workers_without_tables_refuse_to_start_and_say_how_to_make_them(broker: RabbitBroker) -> None:
+    broker.refuse_to_start()
+    with connection.schema_editor() as editor:
+        editor.delete_model(QueueMessage)
+    try:
+        with pytest.raises(ConfigurationError, match=r"manage\.py migrate"):
+            broker.refuse_to_start()
+    finally:
+        with connection.schema_editor() as editor:
+            editor.create_model(QueueMessage)

@@ -1,0 +1,167 @@
+"""What remains of tasks that really ran, on every broker: whole, without secrets, and by the setting."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import dramatiq
+import pytest
+from django.conf import settings as django_settings
+from dramatiq import broker as dramatiq_broker
+
+from django_cfg.tasks import Secret, actions, current_task, queries
+from django_cfg.tasks.brokers import make
+from django_cfg.tasks.brokers.base import EngineBroker
+from django_cfg.tasks.brokers.contract import DeadFilter
+from django_cfg.tasks.models import Attempt, ErrorGroup, Rollup, TaskRecord
+from django_cfg.testing.contracts import declare, working
+from django_cfg.testing.contracts.tools import expect_failure
+from django_cfg.testing.waiting import eventually
+from tests.contract.conftest import FAST
+
+pytestmark = pytest.mark.django_db(transaction=True)
+REDIS = pytest.param(django_settings.REDIS_URL, marks=pytest.mark.redis)
+
+
+def serving(url: str, records: str) -> Iterator[EngineBroker]:
+    before = dramatiq_broker.global_broker
+    made = replace(FAST, broker_url=url, records=records, redis_key_prefix=django_settings.REDIS_PREFIX)
+    broker = make.make(made)
+    dramatiq.set_broker(broker)
+    broker.flush_all()
+    yield broker
+    broker.flush_all()
+    broker.close()
+    dramatiq_broker.global_broker = before
+
+
+@pytest.fixture(params=["stub://", "database://default", REDIS])
+def broker(request: pytest.FixtureRequest) -> Iterator[EngineBroker]:
+    yield from serving(request.param, "all")
+
+
+@pytest.fixture
+def failures_only(transactional_db: None) -> Iterator[EngineBroker]:
+    yield from serving("stub://", "failures")
+
+
+def record_of(sent: Any, state: str) -> TaskRecord:
+    """The record of a message once it says this."""
+    found = TaskRecord.objects.filter(message_id=sent.message_id, state=state)
+    return eventually(lambda: found.first(), within_s=10)
+
+
+def test_a_success_leaves_one_row_with_its_arguments_and_no_attempt(broker: EngineBroker) -> None:
+    def add(left: int, right: int, api_key: str = "") -> int:
+        return left + right
+
+    actor = declare(add)
+    with working(broker):
+        sent = actor.send(1, right=2, api_key="canary-1234")
+        record = record_of(sent, "completed")
+    assert json.loads(record.arguments) == {"left": 1, "right": 2, "api_key": "***"}
+    assert (record.task, record.queue, record.attempts, record.result) == ("add", "default", 1, "3")
+    assert record.enqueued_at <= record.started_at <= record.finished_at
+    assert ":" in record.worker
+    assert not Attempt.objects.exists()
+
+
+def test_a_marked_or_hooked_argument_is_hidden_wherever_it_stands(broker: EngineBroker) -> None:
+    def charge(card: Secret[str], note: str) -> None: ...
+
+    marked = declare(charge)
+    hooked = declare(lambda iban: None, actor_name="pay", redact=lambda shown: {**shown, "iban": shown["iban"][-4:]})
+    broken = declare(lambda iban: None, actor_name="broken", redact=lambda shown: shown["nothing"])
+    with working(broker):
+        sent = [marked.send("4242 4242", "x"), hooked.send("DE0012345678"), broken.send("DE0012345678")]
+        found = [json.loads(record_of(one, "completed").arguments) for one in sent]
+    assert found == [{"card": "***", "note": "x"}, {"iban": "5678"}, {"iban": "***"}]
+
+
+def test_a_failure_keeps_each_attempt_without_the_secrets_of_its_arguments(broker: EngineBroker) -> None:
+    def login(user: str, options: dict[str, Any]) -> None:
+        raise PermissionError(f"{user} with {options['password']} at smtp://me:hunter22@mail/")
+
+    actor = declare(login, max_retries=1, tags=["mail"])
+    with working(broker):
+        sent = actor.send("ann", {"password": "canary-5678"})
+        expect_failure(sent, "ann with *** at smtp://me:***@mail/")
+        record = record_of(sent, "dead_letter")
+    eventually(lambda: Attempt.objects.count() == 2)
+    kept = [*Attempt.objects.all(), *ErrorGroup.objects.all(), record]
+    texts = "\n".join(str(vars(row)) for row in kept) + broker.dead_letters(DeadFilter(everything=True))[0].error
+    assert "canary" not in texts and "hunter22" not in texts
+    assert (record.error_type, record.attempts, record.tags) == ("PermissionError", 2, ",mail,")
+    [group] = ErrorGroup.objects.all()
+    assert (group.fingerprint, group.seen) == (record.fingerprint, 2)
+    assert group.place.endswith("login")
+
+
+def test_a_task_that_takes_a_while_is_seen_running_with_its_progress_and_its_log(broker: EngineBroker) -> None:
+    gate = threading.Event()
+
+    def long() -> None:
+        logging.getLogger("shop").warning("half of %s", "it")
+        current_task().progress(5, 10, "half")
+        gate.wait(10)
+
+    actor = declare(long)
+    with working(broker):
+        sent = actor.send()
+        running = record_of(sent, "running")
+        eventually(lambda: TaskRecord.objects.get(pk=running.pk).progress_note == "half")
+        gate.set()
+        record = record_of(sent, "completed")
+    assert (record.progress_done, record.progress_total, record.log) == (5, 10, "WARNING shop: half of it")
+
+
+def test_progress_that_cannot_be_is_refused_and_a_direct_call_goes_nowhere() -> None:
+    with pytest.raises(ValueError, match="got done=3, total=2"):
+        current_task().progress(3, 2)
+    current_task().progress(1, 2)
+    assert (current_task().message_id, current_task().attempt, current_task().redelivered) == ("", 1, False)
+
+
+def test_what_a_task_sends_knows_its_parent(broker: EngineBroker) -> None:
+    child = declare(lambda: None, actor_name="child")
+    sent: list[Any] = []
+    parent = declare(lambda: sent.append(child.send()), actor_name="parent")
+    with working(broker):
+        first = parent.send()
+        record_of(first, "completed")
+        assert record_of(sent[0], "completed").parent_id == first.message_id
+    assert TaskRecord.objects.get(pk=first.message_id).parent_id == ""
+
+
+def test_rollups_count_what_ran_and_tell_percentiles(broker: EngineBroker) -> None:
+    actor = declare(lambda: None, actor_name="quick")
+    with working(broker):
+        for _ in range(20):
+            actor.send()
+        eventually(lambda: [s.completed for s in queries.task_summary()] == [20])
+    assert set(Rollup.objects.values_list("grain", flat=True)) == {"m", "h", "d"}
+    [summary] = queries.task_summary()
+    assert 0 <= summary.run_ms_p50 <= summary.run_ms_max
+
+
+def test_only_failures_are_recorded_and_a_retried_one_closes_its_record(failures_only: EngineBroker) -> None:
+    is_broken = True
+
+    def fails() -> None:
+        if is_broken:
+            raise ValueError("on purpose")
+
+    good, bad = declare(lambda: None, actor_name="good"), declare(fails, max_retries=0)
+    with working(failures_only):
+        good.send()
+        sent = bad.send()
+        record_of(sent, "dead_letter")
+        is_broken = False
+        actions.retry_failed(DeadFilter(everything=True))
+        record_of(sent, "completed")
+    assert [record.task for record in TaskRecord.objects.all()] == ["fails"]

@@ -1,0 +1,118 @@
+"""Tasks of the tests; the framework wants them at the top of a module."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from django_cfg.tasks import compat, task
+from django_cfg.tasks.backends import registry
+from django_cfg.tasks.compat import TaskContext
+
+#: What ran, and how often.
+runs: list[Any] = []
+
+
+@task
+def add(a: Any = 0, b: Any = 0) -> Any:
+    runs.append((a, b))
+    return a + b
+
+
+@task
+def echo(*args: Any, **kwargs: Any) -> Any:
+    return [list(args), kwargs]
+
+
+@task
+async def aadd(a: int, b: int) -> int:
+    await asyncio.sleep(0)
+    return a + b
+
+
+@task
+def fail(text: str = "on purpose") -> None:
+    runs.append(text)
+    raise ValueError(text)
+
+
+@task
+def leave() -> None:
+    raise SystemExit(3)
+
+
+@task
+def interrupt() -> None:
+    raise KeyboardInterrupt("by the user")
+
+
+@task
+def unserialisable() -> Any:
+    return lambda: True
+
+
+@task(takes_context=True)
+def look(context: TaskContext[Any, Any], *args: Any) -> Any:
+    result = context.task_result
+    result.refresh()
+    seen = [result.id, context.attempt, result.status, len(result.worker_ids), *args]
+    runs.append(seen)
+    return seen
+
+
+@task(takes_context=True, max_attempts=3, backoff=0)
+def third_time(context: TaskContext[Any, Any]) -> int:
+    runs.append(context.attempt)
+    if context.attempt < 3:
+        raise ValueError(f"attempt {context.attempt}")
+    return context.attempt
+
+
+@task
+def pause(seconds: float) -> None:
+    time.sleep(seconds)
+
+
+@task
+def note(name: Any) -> None:
+    runs.append(name)
+
+
+@contextmanager
+def heard() -> Iterator[list[tuple[str, type, Any]]]:
+    """Signals of tasks as (name, sender, status at that moment)."""
+    seen: list[tuple[str, type, Any]] = []
+
+    def listener(name: str) -> Any:
+        def listen(sender: type, task_result: Any, **_: Any) -> None:
+            seen.append((name, sender, task_result.status))
+
+        return listen
+
+    signals = {"enqueued": compat.task_enqueued, "started": compat.task_started, "finished": compat.task_finished}
+    listeners = {name: listener(name) for name in signals}
+    for name, signal in signals.items():
+        signal.connect(listeners[name])
+    try:
+        yield seen
+    finally:
+        for name, signal in signals.items():
+            signal.disconnect(listeners[name])
+
+
+def declared_with(task: Any, **options: Any) -> Any:
+    """The task as if it had been declared with these options."""
+    declared = type(task)(func=task.func, takes_context=task.takes_context, **options)
+    registry.forget(task.module_path)
+    registry.note(declared)
+    return declared
+
+
+def declare_again() -> None:
+    """As at the start, whatever a test declared in between."""
+    for declared in (fail, note, pause):
+        registry.forget(declared.module_path)
+        registry.note(declared)

@@ -18,6 +18,7 @@ from dramatiq import Actor
 
 from django_cfg.tasks.events import TaskSettled
 from django_cfg.tasks.lifecycle import Kind
+from django_cfg.tasks.middleware.connections import keep_no_queries
 from django_cfg.tasks.models import Attempt, EngineState, ErrorGroup, TaskRecord
 from django_cfg.tasks.records import rollups
 from django_cfg.tasks.records.policy import Policy
@@ -106,6 +107,7 @@ class Recorder(threading.Thread):
     # -- the loop --------------------------------------------------------------------------------------
 
     def run(self) -> None:
+        keep_no_queries()
         logging.getLogger().addHandler(self._log)
         try:
             self._keep_writing()

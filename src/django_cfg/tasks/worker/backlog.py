@@ -10,7 +10,6 @@ from collections.abc import Sequence
 
 from django_cfg.tasks.brokers.contract import Claim, ClaimedMessage
 
-
 #: Priority, arrival, since when, and what waits; no two arrive at once, so nothing behind that is compared.
 _Waiting = tuple[int, int, float, ClaimedMessage]
 

@@ -296,9 +296,12 @@ class EngineBroker(Broker):
     # -- hooks -----------------------------------------------------------------------------------------
 
     def emit_before(self, signal: str, *args: Any, **kwargs: Any) -> None:
+        hooks = self._hooks_of("before_" + signal)
+        if not hooks:
+            return
         opened = self._open(signal)
         try:
-            for middleware, name, hook in self._hooks_of("before_" + signal):
+            for middleware, name, hook in hooks:
                 if opened is not None:
                     opened.hook = name
                 try:
@@ -311,9 +314,12 @@ class EngineBroker(Broker):
             self._close(opened)
 
     def emit_after(self, signal: str, *args: Any, **kwargs: Any) -> None:
+        hooks = self._hooks_of("after_" + signal)
+        if not hooks:
+            return
         opened = self._open(signal)
         try:
-            for middleware, name, hook in reversed(self._hooks_of("after_" + signal)):
+            for middleware, name, hook in reversed(hooks):
                 if opened is not None:
                     opened.hook = name
                 try:
@@ -338,10 +344,11 @@ class EngineBroker(Broker):
         return found
 
     def _open(self, signal: str) -> Collector | None:
-        collector: Collector | None = getattr(self._local, "collector", None)
-        if collector is None or signal not in COLLECTED:
+        if signal not in COLLECTED:
             return None
-        collector.is_open = True
+        collector: Collector | None = getattr(self._local, "collector", None)
+        if collector is not None:
+            collector.is_open = True
         return collector
 
     @staticmethod

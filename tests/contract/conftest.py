@@ -17,6 +17,19 @@ from django_cfg.tasks.conf import TaskSettings
 
 FAST = TaskSettings(max_retries=2, min_backoff=100, max_backoff=200, max_deliveries=3, max_payload_bytes=100_000)
 
+#: Every broker that a project may name by its URL.
+BROKERS = [
+    "database://default",
+    pytest.param("database://postgres", marks=pytest.mark.postgres),
+    pytest.param("database://mysql", marks=pytest.mark.mariadb),
+    pytest.param(django_settings.REDIS_URL, marks=pytest.mark.redis),
+    pytest.param(django_settings.RABBITMQ_URL, marks=pytest.mark.rabbitmq),
+]
+PREFIXES = {
+    "redis_key_prefix": django_settings.REDIS_PREFIX,
+    "rabbitmq_prefix": django_settings.RABBITMQ_PREFIX,
+}
+
 
 def serving(url: str, **more: Any) -> Iterator[EngineBroker]:
     """The broker of a URL as Dramatiq's global one."""

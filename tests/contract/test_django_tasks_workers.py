@@ -13,20 +13,17 @@ from django_cfg.tasks.compat import TaskResultDoesNotExist, TaskResultStatus
 from django_cfg.testing import drain, eventually
 from django_cfg.testing.contracts import unlogged, working
 from tests.contract import work
-from tests.contract.conftest import serving
+from tests.contract.conftest import BROKERS, PREFIXES, serving
 from tests.contract.work import declared_with, heard
 
-pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "postgres"])
-
-POSTGRES = pytest.param("database://postgres", marks=pytest.mark.postgres)
-REDIS = pytest.param(django_settings.REDIS_URL, marks=pytest.mark.redis)
+pytestmark = pytest.mark.django_db(transaction=True, databases=[*django_settings.DATABASES])
 
 
-@pytest.fixture(params=["database://default", POSTGRES, REDIS], autouse=True)
+@pytest.fixture(params=BROKERS, autouse=True)
 def broker(request: pytest.FixtureRequest, transactional_db: None) -> Iterator[EngineBroker]:
     """Each broker as the project's."""
     work.runs.clear()
-    yield from serving(request.param, redis_key_prefix=django_settings.REDIS_PREFIX)
+    yield from serving(request.param, **PREFIXES)
     work.declare_again()
 
 

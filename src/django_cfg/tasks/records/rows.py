@@ -55,7 +55,7 @@ def read_body(text: str) -> Body:
         return _NOTHING
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Seen:
     """An event as the recorder got it.
 

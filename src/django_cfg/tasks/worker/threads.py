@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from dramatiq import Actor
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Current:
     """What a thread runs now, and since when by the monotonic clock."""
 

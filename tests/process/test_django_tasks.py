@@ -90,7 +90,8 @@ def deadly():
 
 @receiver(compat.task_finished)
 def told(sender, task_result, **_):
-    line = f"{sender.__name__} {task_result.id} {task_result.status.value} {task_result.errors[-1].exception_class_path}"
+    error = task_result.errors[-1].exception_class_path
+    line = f"{sender.__name__} {task_result.id} {task_result.status.value} {error}"
     with (HERE / "told").open("a") as file:
         file.write(line + "\\n")
 """

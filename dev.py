@@ -177,9 +177,9 @@ def soak(options: argparse.Namespace, rest: list[str]) -> None:
 
 
 def bench(options: argparse.Namespace, rest: list[str]) -> None:
-    """Measure enqueue and drain of each broker; `bench startup`: prodserver; `bench records`: two million records."""
+    """Measure brokers; `bench startup`: prodserver; `bench records`: two million records; `bench recording`: cost"""
     python, module = ready(options, f"{all_extras()},bench"), "benchmarks.run"
-    if rest[:1] in (["startup"], ["records"]):
+    if rest[:1] in (["startup"], ["records"], ["recording"]):
         module, rest = f"benchmarks.{rest[0]}", rest[1:]
     run([str(python), "-m", module, *rest])
 

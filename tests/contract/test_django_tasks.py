@@ -362,6 +362,7 @@ def test_a_task_that_kills_its_workers_ends_failed(broker: EngineBroker) -> None
     eventually(result.ready)
     assert result.status == TaskResultStatus.FAILED
     assert "its worker process died" in result.errors[-1].traceback
+    assert (result.attempts, set(result.worker_ids)) == (broker.settings.max_deliveries, {"lost"})
     assert result.finished_at is not None
 
 

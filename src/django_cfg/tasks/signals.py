@@ -1,4 +1,5 @@
-"""Django signals for what happens to tasks. They fire in worker processes, beside the work.
+"""Django signals for what happens to tasks. They fire in worker processes, beside the work; for a task
+that died with its process in the keeper, which finds it.
 
 | signal | when | `event` |
 | --- | --- | --- |

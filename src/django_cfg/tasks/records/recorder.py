@@ -80,7 +80,8 @@ class Recorder(threading.Thread):
         size = len(event.body) + len(event.traceback)
         if len(self._waiting) >= MOST_WAITING or self._text + size > MOST_TEXT:
             self._dropped += 1
-            self._count(seen)
+            with self._tallies_lock:
+                self._count(seen)
         else:
             self._text += size
             self._waiting.append(seen)
@@ -142,21 +143,21 @@ class Recorder(threading.Thread):
         return self._roll_up(is_due=is_last)
 
     def _forget(self, batch: list[Seen]) -> None:
-        for seen in batch:
-            self._waiting.popleft()
-            self._text -= len(seen.event.body) + len(seen.event.traceback)
-            self._count(seen)
+        with self._tallies_lock:
+            for seen in batch:
+                self._waiting.popleft()
+                self._text -= len(seen.event.body) + len(seen.event.traceback)
+                self._count(seen)
 
     def _count(self, seen: Seen) -> None:
         event = seen.event
         if event.kind is Kind.RELEASED or not event.started:
             return
         key = (int(seen.at // 60), event.queue, event.task)
-        with self._tallies_lock:
-            tally = self._tallies.get(key)
-            if tally is None:
-                tally = self._tallies[key] = Tally()
-            tally.count(event)
+        tally = self._tallies.get(key)
+        if tally is None:
+            tally = self._tallies[key] = Tally()
+        tally.count(event)
 
     def _roll_up(self, *, is_due: bool) -> bool:
         now = time.monotonic()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -21,6 +22,9 @@ LONGEST_RESULT = 1000
 #: Order within one claim: every write of the running task, then its outcome.
 WRITES_OF_A_CLAIM = 1_000_000
 OUTCOME = WRITES_OF_A_CLAIM - 1
+
+#: Length of `2026-01-31 12:00:00`; fractions stand behind it, and a zone behind those.
+WHOLE = 19
 
 COLUMNS = (
     *("message_id", "task", "queue", "state", "attempts", "retries", "wait_ms", "run_ms"),
@@ -84,6 +88,7 @@ class Rows:
         self._actors = actors
         self._worker = worker
         self._adapt = adapt
+        self._second = lru_cache(maxsize=64)(self._second_of)
 
     def record(self, seen: Seen, wait_ms: float) -> Row:
         """The row of a task whose claim has ended."""
@@ -159,9 +164,14 @@ class Rows:
         redact = actor.options.get("redact") if actor is not None else None
         return cut(as_json(shown_arguments(body.args, body.kwargs, signature, redact)), LONGEST_ARGUMENTS)
 
-    def moment(self, seconds: float) -> Any:
-        """Seconds since 1970 as the database takes them."""
-        return self._adapt(datetime.fromtimestamp(seconds, UTC))
+    def moment(self, seconds: float) -> str:
+        """Seconds since 1970 as the database takes them in text."""
+        whole, part = divmod(round(seconds * 1_000_000), 1_000_000)
+        text = self._second(whole)
+        return f"{text[:WHOLE]}.{part:06d}{text[WHOLE:]}" if part else text
+
+    def _second_of(self, whole: int) -> str:
+        return str(self._adapt(datetime.fromtimestamp(whole, UTC)))
 
 
 def order_of(event: TaskSettled) -> tuple[int, int]:

@@ -15,9 +15,9 @@
     def tell(sender, event, **kwargs): ...
 
 `sender` is the name of the task, so `task_completed.connect(tell, sender="charge")` hears of one task; of a worker it
-is "host:pid". Receivers run in worker processes, in a thread of their own, one after the other; an error in one is
-logged and harms nobody. When they are slower than the tasks, events above 10,000 are dropped, and the log says how
-many.
+is "host:pid". Receivers run in worker processes, and for a task that died with its process in the keeper, in a thread
+of their own, one after the other; an error in one is logged and harms nobody. When they are slower than the tasks,
+events above 10,000 are dropped, and the log says how many.
 
 Those of `task_enqueued` run where the task is sent, before `send()` returns. Inside a transaction the task is part of
 it, and goes with it in a rollback; `transaction.on_commit` waits for the end.

@@ -35,8 +35,8 @@ MOST_TEXT = 64 * 1024 * 1024
 #: One transaction's worth.
 MOST_AT_ONCE = 1_000
 SLOWEST_BACKOFF_S = 5.0
-#: With more events than this in a batch the rollups wait for the next batches, at most so long.
-BUSY, ROLLUP_S = 100, 0.5
+#: Between two writes of the rollups of a process that has much to do.
+ROLLUP_S = 1.0
 
 
 class Recorder(threading.Thread):
@@ -140,7 +140,7 @@ class Recorder(threading.Thread):
             logger.exception("A batch of %d task records was refused; trying one by one.", len(batch))
             self._write_singly(batch)
         self._forget(batch)
-        return self._roll_up(is_due=is_last or len(batch) < BUSY)
+        return self._roll_up(is_due=is_last)
 
     def _forget(self, batch: list[Seen]) -> None:
         with self._tallies_lock:

@@ -16,12 +16,11 @@ from dramatiq.logging import get_logger
 
 from django_cfg.tasks.brokers.base import EngineBroker
 from django_cfg.tasks.brokers.process import identity
-from django_cfg.tasks.events import WorkerNews
 from django_cfg.tasks.log.apart import apart
 from django_cfg.tasks.worker.engine_worker import EngineWorker
 from django_cfg.tasks.worker.ledger import Bank, Ledger, Ledgers
 from django_cfg.tasks.worker.registry import announced
-from django_cfg.tasks.worker.signalling import signalling
+from django_cfg.tasks.worker.signalling import signalling, this_worker
 from django_cfg.tasks.worker.stacks import stacks
 from django_cfg.tasks.worker.supervisor import DRAIN, HELD_SIGNALS, RELOAD, SHOW
 from django_cfg.tasks.worker.threads import EngineThread
@@ -51,13 +50,11 @@ def _serve(broker: EngineBroker, queues: Sequence[str], threads: int, ledgers: L
     random.seed()
     wake = stop_pipe()
     broker.settings = replace(broker.settings, threads=threads)  # a command line may differ from the settings
-    process = identity()
-    bank.born(process.process_started)
+    bank.born(identity().process_started)
     broker.emit_after("process_boot")
     worker = EngineWorker(broker, queues=queues, worker_threads=threads, ledger=Ledger(bank, ledgers.guardian))
     worker.start()
-    news = WorkerNews(process.host, process.pid, tuple(queues), threads)
-    with announced(worker), signalling(news):
+    with announced(worker), signalling(this_worker(queues, threads)):
         is_orphan = wait_for_the_end(worker, wake, leash)
         worker.stop(timeout=ORPHAN_TIMEOUT_MS if is_orphan else broker.settings.shutdown_timeout_ms)
     broker.close()

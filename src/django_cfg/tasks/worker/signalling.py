@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from django.db import close_old_connections, connections
 from django.dispatch import Signal
 
 from django_cfg.tasks import signals
+from django_cfg.tasks.brokers.process import identity
 from django_cfg.tasks.events import OutcomeRefused, TaskSettled, WorkerNews, outcome_refused, task_settled
 from django_cfg.tasks.lifecycle import Kind
 
@@ -28,23 +29,31 @@ Fact = TaskSettled | OutcomeRefused | WorkerNews
 
 
 @contextmanager
-def signalling(worker: WorkerNews) -> Iterator[None]:
+def signalling(worker: WorkerNews | None = None) -> Iterator[None]:
     """Send signals while the block runs. Nothing is queued for a signal that nobody receives.
 
     Parameters:
-        worker: the process that says so when it starts and stops.
+        worker: a process that says when it starts and stops; None: one that runs no tasks.
     """
     sender = Sender()
     sender.start()
     stops = [task_settled.subscribe(sender.settled), outcome_refused.subscribe(sender.refused)]
-    sender.put(signals.worker_started, worker)
+    if worker is not None:
+        sender.put(signals.worker_started, worker)
     try:
         yield
     finally:
-        sender.put(signals.worker_stopped, worker)
+        if worker is not None:
+            sender.put(signals.worker_stopped, worker)
         for stop in stops:
             stop()
         sender.finish()
+
+
+def this_worker(queues: Sequence[str], threads: int) -> WorkerNews:
+    """What this process says about itself."""
+    process = identity()
+    return WorkerNews(process.host, process.pid, tuple(queues), threads)
 
 
 class Sender(threading.Thread):

@@ -17,6 +17,32 @@ from django_cfg.tasks.conf import TaskSettings
 
 FAST = TaskSettings(max_retries=2, min_backoff=100, max_backoff=200, max_deliveries=3, max_payload_bytes=100_000)
 
+#: Every broker that a project may name by its URL.
+BROKERS = [
+    "database://default",
+    pytest.param("database://postgres", marks=pytest.mark.postgres),
+    pytest.param("database://mysql", marks=pytest.mark.mariadb),
+    pytest.param(django_settings.REDIS_URL, marks=pytest.mark.redis),
+    pytest.param(django_settings.RABBITMQ_URL, marks=pytest.mark.rabbitmq),
+]
+PREFIXES = {
+    "redis_key_prefix": django_settings.REDIS_PREFIX,
+    "rabbitmq_prefix": django_settings.RABBITMQ_PREFIX,
+}
+
+
+#: They look into the outboxes of every database; to make the others ready too would cost each law a second.
+EVERYWHERE = (
+    "test_a_cancelled_message_never_runs",
+    "test_cancelling_a_claimed_message_revokes_it_and_lets_it_go",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.name in EVERYWHERE:
+            item.add_marker(pytest.mark.django_db(transaction=True, databases="__all__"))
+
 
 def serving(url: str, **more: Any) -> Iterator[EngineBroker]:
     """The broker of a URL as Dramatiq's global one."""

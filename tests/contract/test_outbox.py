@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from django.db import connection, connections, transaction
+from django.db.models.functions import Now
 from django.test import TestCase
 from dramatiq.results import ResultMissing
 
@@ -175,6 +176,96 @@ def test_a_message_in_the_outbox_is_found_by_its_id(broker: EngineBroker) -> Non
         assert found is not None
         assert (found.message.args, found.alias, found.delay_ms, found.error) == ((7,), "default", 500, "")
     assert look.find(sent.message_id) is None
+
+
+def cancelled(broker: EngineBroker, message_id: str) -> bool:
+    """Whether who waits for its result is told."""
+    is_there, value = broker.load_result(message_id)
+    return is_there and "cancelled by an operator" in str(value)
+
+
+def test_a_message_in_the_outbox_can_be_cancelled(broker: EngineBroker) -> None:
+    leave(broker, "first", "second")
+    first = OutboxMessage.objects.order_by("pk")[0].message_id
+    assert broker.cancel(first)
+    assert not broker.cancel(first)
+    assert cancelled(broker, first)
+    assert look.find(first) is None
+    (backlog,) = queries.outbox()
+    assert (backlog.waiting, backlog.refused) == (1, 0)
+    relay(broker).turn()
+    assert waits(broker) == ["second"]
+
+
+def test_what_was_cancelled_leaves_the_outbox_after_a_while(broker: EngineBroker) -> None:
+    leave(broker, "work")
+    assert broker.cancel(OutboxMessage.objects.get().message_id)
+    relay(broker).turn()
+    assert in_outbox() == 1, "who has read the row and publishes it has to learn of the order"
+    OutboxMessage.objects.update(free_at=Now() - timedelta(seconds=1))
+    relay(broker).turn()
+    assert (waits(broker), in_outbox()) == ([], 0)
+
+
+def test_a_message_that_is_cancelled_in_its_own_transaction_never_leaves_it(broker: EngineBroker) -> None:
+    with transaction.atomic():
+        sent = broker.enqueue_many([message("first"), message("second")])
+        assert broker.cancel(sent[0].message_id)
+    assert waits(broker) == ["second"]
+    assert cancelled(broker, sent[0].message_id)
+
+
+def test_a_cancel_that_is_rolled_back_is_none(broker: EngineBroker) -> None:
+    leave(broker, "work")
+    with suppress(Failing), transaction.atomic():
+        assert broker.cancel(OutboxMessage.objects.get().message_id)
+        fail()
+    relay(broker).turn()
+    assert waits(broker) == ["work"]
+
+
+@pytest.mark.parametrize("publisher", ["process", "keeper"])
+def test_a_message_that_is_cancelled_while_it_is_published_does_not_run(
+    broker: EngineBroker, publisher: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The order finds the row, which its publisher has read already."""
+    store = broker.store
+
+    def cancel_first(batch: Any) -> None:
+        monkeypatch.undo()
+        assert broker.cancel(batch[0].message.message_id)
+        store(batch)
+
+    if publisher == "keeper":
+        leave(broker, "first", "second")
+        monkeypatch.setattr(broker, "store", cancel_first)
+        relay(broker).turn()
+    else:
+        monkeypatch.setattr(broker, "store", cancel_first)
+        with transaction.atomic():
+            broker.enqueue_many([message("first"), message("second")])
+    assert waits(broker) == ["second"]
+    OutboxMessage.objects.update(free_at=Now() - timedelta(seconds=1))
+    relay(broker).turn()
+    assert (waits(broker), in_outbox()) == (["second"], 0)
+
+
+def test_a_broker_that_is_down_can_be_told_to_forget_what_it_never_got(
+    broker: EngineBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*args: Any) -> None:
+        raise BrokerUnreachable("no answer")
+
+    leave(broker, "work")
+    row = OutboxMessage.objects.get()
+    monkeypatch.setattr(broker, "store_result", refuse)
+    monkeypatch.setattr(broker, "store", refuse)
+    assert broker.cancel(row.message_id)
+    monkeypatch.undo()
+    OutboxMessage.objects.update(free_at=Now() - timedelta(seconds=1))
+    relay(broker).turn()
+    assert (waits(broker), in_outbox()) == ([], 0)
+    assert cancelled(broker, row.message_id)
 
 
 def test_a_result_is_missing_while_its_message_is_in_the_outbox_and_after_a_rollback(broker: EngineBroker) -> None:

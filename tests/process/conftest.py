@@ -16,6 +16,9 @@ from typing import Any
 import pytest
 from django.conf import settings
 
+from django_cfg.tasks.brokers.rabbitmq import topology
+from django_cfg.tasks.brokers.rabbitmq.address import address
+from django_cfg.tasks.brokers.rabbitmq.link import Link
 from django_cfg.testing.waiting import eventually
 from tests.contract.redis_server import own_server
 
@@ -131,6 +134,15 @@ def selfish(ms):
 def failing(secret):
     note("start")
     raise ValueError("on purpose")
+
+
+@dramatiq.actor(max_retries=0)
+def ailing():
+    """Fails until somebody heals it."""
+    note("start")
+    if not (HERE / "healed").exists():
+        raise ValueError("not healed")
+    note("end")
 
 
 @dramatiq.actor(queue_name="mail")
@@ -356,6 +368,22 @@ def postgres() -> Iterator[dict[str, Any]]:
 
 
 @contextlib.contextmanager
+def own_schema() -> Iterator[dict[str, Any]]:
+    """A database of its own on the MariaDB server."""
+    import MySQLdb
+
+    where = settings.DATABASES["mysql"]
+    name = f"workers_{uuid.uuid4().hex[:12]}"
+    server = {"host": where["HOST"], "port": where["PORT"], "user": where["USER"], "passwd": where["PASSWORD"]}
+    with contextlib.closing(MySQLdb.connect(**server, autocommit=True)) as connection:
+        connection.query(f"CREATE DATABASE {name} CHARACTER SET utf8mb4")
+        try:
+            yield {k: where[k] for k in ("ENGINE", "HOST", "PORT", "USER", "PASSWORD")} | {"NAME": name}
+        finally:
+            connection.query(f"DROP DATABASE {name}")
+
+
+@contextlib.contextmanager
 def on_redis(directory: Path) -> Iterator[dict[str, Any]]:
     (directory / "redis").mkdir()
     with own_server(directory / "redis") as server:
@@ -369,21 +397,38 @@ def on_postgres(directory: Path) -> Iterator[dict[str, Any]]:
 
 
 @contextlib.contextmanager
+def on_mariadb(directory: Path) -> Iterator[dict[str, Any]]:
+    with own_schema() as database:
+        yield {"database": database}
+
+
+@contextlib.contextmanager
+def on_rabbitmq(directory: Path) -> Iterator[dict[str, Any]]:
+    """The server of all tests; names below a prefix of its own."""
+    prefix = f"workers-{uuid.uuid4().hex[:12]}"
+    yield {"url": settings.RABBITMQ_URL, "rabbitmq_prefix": prefix}
+    with contextlib.closing(Link(address(settings.RABBITMQ_URL))) as link:
+        link.connect()
+        link.calls(topology.removal(topology.Names(prefix), ["default", "exports", "mail"]))
+
+
+@contextlib.contextmanager
 def on_sqlite(directory: Path) -> Iterator[dict[str, Any]]:
     yield {}
 
 
 #: What a project is written with, for each kind of broker that real workers are tested on. `dev.py test` takes the
 #: first, `dev.py faults` all of them.
-STORES = {"sqlite": on_sqlite, "postgres": on_postgres, "redis": on_redis}
+STORES = {
+    "sqlite": on_sqlite,
+    "postgres": on_postgres,
+    "mariadb": on_mariadb,
+    "redis": on_redis,
+    "rabbitmq": on_rabbitmq,
+}
 OTHERS = [pytest.param(name, marks=[getattr(pytest.mark, name), pytest.mark.faults]) for name in list(STORES)[1:]]
-
-
-@pytest.fixture(params=["sqlite", *OTHERS])
-def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
-    """Arguments of `Project.write`, once for each kind of broker."""
-    with STORES[request.param](tmp_path_factory.mktemp("store")) as arguments:
-        yield arguments
+#: On RabbitMQ the lease is the connection of the process itself, and no keeper can renew it.
+WITH_LEASES = ["sqlite", *(one for one in OTHERS if one.values[0] != "rabbitmq")]
 
 
 @pytest.fixture
@@ -391,3 +436,13 @@ def project(tmp_path: Path) -> Iterator[Project]:
     made = Project(tmp_path)
     yield made
     made.finish()
+
+
+@pytest.fixture(params=["sqlite", *OTHERS])
+def store(
+    request: pytest.FixtureRequest, project: Project, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, Any]]:
+    """Arguments of `Project.write`, once for each kind of broker."""
+    with STORES[request.param](tmp_path_factory.mktemp("store")) as arguments:
+        yield arguments
+        project.finish()  # else a worker makes anew what is taken away here

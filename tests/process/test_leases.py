@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 
 from django_cfg.testing.waiting import eventually
-from tests.process.conftest import Project, is_running
+from tests.process.conftest import WITH_LEASES, Project, is_running
 
 pytestmark = pytest.mark.process
 
 
+@pytest.mark.parametrize("store", WITH_LEASES, indirect=True)
 def test_a_task_that_holds_the_interpreter_lock_longer_than_the_lease_runs_once(
     project: Project, store: dict[str, Any]
 ) -> None:

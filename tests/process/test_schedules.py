@@ -195,3 +195,50 @@ def test_dramatiq_cron_ticks_alone_also_after_a_reload_and_ends_when_it_is_told(
     assert process.returncode == 0, output
     assert "dramatiq_cron: schedules tick; supervisor pid" in output and "Traceback" not in output
     assert project.counts() == Counter(pending=len(ticks(project)))
+
+
+def faketime_library() -> str:
+    """Moves the clock of one process tree, as NTP or an administrator would."""
+    found = sorted(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))
+    if not found and os.environ.get("CI") == "true":
+        pytest.fail("libfaketime is missing; in CI its test must run", pytrace=False)
+    if not found:
+        pytest.skip("needs libfaketime (apt install faketime)")
+    return str(found[0])
+
+
+def covered_s(project: Project) -> list[int]:
+    """Every due second that a tick or a gap speaks of, in order."""
+    seconds: list[int] = []
+    for first, last in (map(int, line.split("|")) for line in project.run(SPANS)):
+        seconds += range(first // 1000, last // 1000 + 1)
+    return sorted(seconds)
+
+
+SPANS = """
+from django_cfg.tasks.models import Tick
+for tick in Tick.objects.all():
+    print(tick.first_at, tick.nominal_at, sep='|')
+"""
+
+
+def test_a_clock_that_jumps_ahead_and_back_repeats_no_tick_and_hides_none(project: Project) -> None:
+    library, offset = faketime_library(), project.path / "offset"
+    each = [{"actor_name": "quick", "every_s": 1, "name": "second", "missed": "latest"}]
+    project.write(processes=1, schedules=each)
+    offset.write_text("+0s")
+    moved = {
+        "LD_PRELOAD": library,
+        "FAKETIME_TIMESTAMP_FILE": str(offset),
+        "FAKETIME_NO_CACHE": "1",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+    }
+    two = [project.start(until=is_ready, **moved) for _ in range(2)]
+    for jump in ("+0s", "+3600s", "+3597s"):
+        offset.write_text(jump)
+        before = len(project.ids("end"))
+        eventually(lambda: len(project.ids("end")) >= before + 3, within_s=30)  # noqa: B023 (called at once)
+    assert [workers.stop() for workers in two] == [0, 0]
+    found = covered_s(project)
+    assert found == list(range(found[0], found[-1] + 1)) and len(found) > 3600
+    assert set(project.ids("end").values()) == {1}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from typing import Any
 
 import pytest
 
@@ -14,8 +15,10 @@ pytestmark = pytest.mark.process
 
 
 @pytest.mark.parametrize("whole_group", [False, True], ids=["supervisor", "whole group"])
-def test_sigterm_finishes_what_runs_and_gives_the_rest_back(project: Project, whole_group: bool) -> None:
-    project.write(processes=1, threads=2)
+def test_sigterm_finishes_what_runs_and_gives_the_rest_back(
+    project: Project, store: dict[str, Any], whole_group: bool
+) -> None:
+    project.write(**store, processes=1, threads=2, shutdown_timeout_ms=60_000)
     ids = project.send("gated.send('gate')", "gated.send('gate')", *["quick.send()"] * 5)
     workers = project.start(until=lambda w: len(project.ids("start")) == 2)
     if whole_group:
@@ -32,8 +35,10 @@ def test_sigterm_finishes_what_runs_and_gives_the_rest_back(project: Project, wh
     assert session_of(workers.pid) == []
 
 
-def test_a_task_longer_than_the_shutdown_timeout_is_given_back_uncounted_and_runs_again(project: Project) -> None:
-    project.write(processes=1, shutdown_timeout_ms=300, max_retries=0, max_deliveries=1)
+def test_a_task_longer_than_the_shutdown_timeout_is_given_back_uncounted_and_runs_again(
+    project: Project, store: dict[str, Any]
+) -> None:
+    project.write(**store, processes=1, shutdown_timeout_ms=300, max_retries=0, max_deliveries=1)
     [task] = project.send("gated.send('gate')")
     workers = project.start(until=lambda w: project.ids("start"))
     assert workers.stop() == 0

@@ -1,4 +1,4 @@
-"""Named, frozen facts about tasks and workers, and a way to hear of them. Listeners must be quick."""
+"""Named facts about tasks and workers, and a way to hear of them. Listeners must be quick and change nothing."""
 
 from __future__ import annotations
 
@@ -33,9 +33,11 @@ class Event(Generic[Payload]):
                 logger.exception("A listener of %s failed.", self.name)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class TaskSettled:
     """The broker accepted the outcome of a claim. Only such outcomes become records.
+
+    Not frozen: with so many fields that would cost more than all the rest of an event.
 
     Attributes:
         fence, generation: which claim of which life of the message.
@@ -76,6 +78,30 @@ class OutcomeRefused:
     message_id: str
     task: str
     queue: str
+
+
+@dataclass(frozen=True, slots=True)
+class TaskEnqueued:
+    """A task was sent: it is stored, or part of the sender's transaction.
+
+    Attributes:
+        delay_ms: how long it is to wait at least; 0 for one that may run at once.
+    """
+
+    message_id: str
+    task: str
+    queue: str
+    delay_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerNews:
+    """A worker process started or stops."""
+
+    host: str
+    pid: int
+    queues: tuple[str, ...]
+    threads: int
 
 
 task_settled: Event[TaskSettled] = Event("task_settled")

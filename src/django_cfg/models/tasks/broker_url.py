@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator
 from urllib.parse import SplitResult, urlsplit
 
 from django_cfg.errors import BrokerURLError
-from django_cfg.models.problem import suggest
 from django_cfg.models.tasks.url_options import AMQP_OPTIONS, REDIS_OPTIONS, is_whole_number, option_complaint
-from django_cfg.redact import HIDDEN, redact_url
+from django_cfg.models.url_text import BARE_HOST, SCHEME, quoted, text_complaints, unescaped, wrong_scheme
+from django_cfg.redact import redact_url
 
 SENTINEL_SCHEMES = ("redis+sentinel", "sentinel")
 REDIS_SCHEMES = ("redis", "rediss", "unix")
@@ -21,12 +21,8 @@ BROKER_SCHEMES = (*REDIS_SCHEMES, *AMQP_SCHEMES, "database", "stub", *SENTINEL_S
 # RabbitMQ cannot answer "give me the result of that task", so results never go there.
 RESULT_SCHEMES = (*REDIS_SCHEMES, "database", "stub", *SENTINEL_SCHEMES)
 
-UNEXPANDED = re.compile(r"\$\{[^}]*\}?")
-_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*)://")
-_BARE_HOST = re.compile(r"[A-Za-z0-9.\-]+(:\d{1,5})?(/\d*)?")
 _SENTINEL = re.compile(r"(\[[0-9A-Fa-f:]+\]|[A-Za-z0-9_.\-]+)(:\d{1,5})?")
 _ALIAS = re.compile(r"[A-Za-z_][A-Za-z0-9_\-]*")
-_MUST_BE_ENCODED = {"@": "%40", "#": "%23", "/": "%2F", "?": "%3F"}
 _RABBITMQ_PORTS = (":5671", ":5672")
 
 
@@ -48,16 +44,18 @@ def check_url(name: str, url: str, schemes: tuple[str, ...] = BROKER_SCHEMES) ->
 
 def _complaints(url: str, schemes: tuple[str, ...]) -> Iterator[str]:
     """What is wrong, the most basic first; later checks may rely on the earlier ones."""
-    yield from _text_complaints(url)
-    found = _SCHEME.match(url)
+    yield from text_complaints(url)
+    found = SCHEME.match(url)
     if found is None:
         yield _not_a_url(url, schemes)
         return
     scheme = found[1]
     if scheme not in schemes:
-        yield _wrong_scheme(scheme, schemes, redact_url(url))
+        yield wrong_scheme(scheme, schemes, redact_url(url))
         return
-    yield from _unescaped(url[found.end() :], scheme)
+    rest = url[found.end() :]
+    if scheme != "unix" or rest.startswith(":"):  # a socket's path may hold an "@"
+        yield from unescaped(rest)
     if scheme in SENTINEL_SCHEMES:
         yield from _sentinel(urlsplit(url), redact_url(url))
         return
@@ -72,19 +70,8 @@ def _complaints(url: str, schemes: tuple[str, ...]) -> Iterator[str]:
     yield from _CHECKS[scheme](parts, redact_url(url))
 
 
-def _text_complaints(url: str) -> Iterator[str]:
-    if not url.strip():
-        yield "is blank; set it or remove it"
-    if url != url.strip():
-        yield "starts or ends with a blank or a line break; remove it"
-    if UNEXPANDED.search(url):
-        yield "holds a variable that was not expanded (${...}); write its value, or set it before start"
-    if any(character.isspace() or not character.isprintable() for character in url):
-        yield "holds a blank or a control character; encode a blank as %20"
-
-
 def _not_a_url(url: str, schemes: tuple[str, ...]) -> str:
-    if not _BARE_HOST.fullmatch(url):
+    if not BARE_HOST.fullmatch(url):
         return f"is not a URL; write one of {_examples(schemes, 'localhost')}"
     host = url.partition("/")[0]
     if "amqp" in schemes and host.endswith(_RABBITMQ_PORTS):
@@ -103,36 +90,14 @@ def _examples(schemes: tuple[str, ...], host: str) -> str:
     return ", ".join(text for scheme, text in examples.items() if scheme in schemes)
 
 
-def _wrong_scheme(scheme: str, schemes: tuple[str, ...], shown: str) -> str:
-    close = suggest(scheme.lower(), schemes)
-    hint = f"; did you mean {close}://?" if close else ""
-    known = ", ".join(f"{s}://" for s in schemes)
-    if shown.startswith(f"{scheme}://"):
-        return f"has the scheme {scheme!r}, which is none of {known}{hint}"
-    return f"has a scheme that is none of {known}{hint}"
-
-
-def _unescaped(rest: str, scheme: str) -> Iterator[str]:
-    """Characters that end the user part too early; each would send the password somewhere else."""
-    head, at, _ = rest.rpartition("@")
-    if scheme == "unix" and not rest.startswith(":"):
-        return  # a socket's path may hold an "@"
-    found = [character for character in _MUST_BE_ENCODED if at and character in head]
-    if not found and "#" in rest:
-        found = ["#"]
-    if found:
-        cures = ", ".join(f"{character} as {_MUST_BE_ENCODED[character]}" for character in found)
-        yield f"holds an unescaped {' and '.join(found)} in the user name or password; encode {cures}"
-
-
 def _redis(parts: SplitResult, shown: str) -> Iterator[str]:
     if not parts.hostname:
         yield "names no host; write redis://localhost:6379/0"
     steps = [step for step in parts.path.split("/") if step]
     if len(steps) > 1:
-        yield f"names two databases ({_quoted('/'.join(steps), shown)}); write redis://host:port/{steps[-1]}"
+        yield f"names two databases ({quoted('/'.join(steps), shown)}); write redis://host:port/{steps[-1]}"
     elif steps and not is_whole_number(steps[0]):
-        yield f"database must be a number (0–15 unless the server has more), got {_quoted(steps[0], shown)}"
+        yield f"database must be a number (0–15 unless the server has more), got {quoted(steps[0], shown)}"
     yield from option_complaint(parts.query, REDIS_OPTIONS, shown)
     yield from _two_databases(parts, steps)
 
@@ -152,7 +117,7 @@ def _sentinel(parts: SplitResult, shown: str) -> Iterator[str]:
     if not service:
         yield "names no service; write redis+sentinel://h1:26379,h2:26379/service/0"
     if len(rest) > 1 or not all(map(is_whole_number, rest)):
-        yield f"after the service comes one database number, got {_quoted('/'.join(rest), shown)}"
+        yield f"after the service comes one database number, got {quoted('/'.join(rest), shown)}"
     yield from option_complaint(parts.query, REDIS_OPTIONS, shown)
 
 
@@ -178,10 +143,6 @@ def _database(parts: SplitResult, shown: str) -> Iterator[str]:
 def _stub(parts: SplitResult, shown: str) -> Iterator[str]:
     if parts.netloc or parts.path.strip("/") or parts.query:
         yield "takes nothing after stub://"
-
-
-def _quoted(part: str, shown: str) -> str:
-    return repr(part) if part in shown else HIDDEN
 
 
 _CHECKS: dict[str, Callable[[SplitResult, str], Iterator[str]]] = {

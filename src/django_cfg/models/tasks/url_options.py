@@ -10,12 +10,18 @@ from django_cfg.models.problem import did_you_mean
 from django_cfg.redact import HIDDEN
 
 _VERIFY = {"none", "optional", "required"}
-_BOOLS = {"0", "1", "f", "t", "false", "true", "n", "y", "no", "yes"}
+_YES = {"1", "t", "true", "y", "yes"}
+_BOOLS = _YES | {"0", "f", "false", "n", "no"}
 
 
 def is_whole_number(text: str) -> bool:
     """Digits 0–9 alone: `int` and `str.isdecimal` also take those of other scripts, which no server does."""
     return text.isascii() and text.isdecimal()
+
+
+def is_yes(text: str) -> bool:
+    """What an option of "true or false" says."""
+    return text.lower() in _YES
 
 
 def _is_number(text: str) -> bool:

@@ -95,6 +95,9 @@ class EngineBackend(BaseTaskBackend):
         message = self._message(task, args, kwargs, now)
         result = results.enqueued(task, message, self.alias)
         if not broker.supports_find:
+            found = self._find(message.message_id) if getattr(task, "unique", False) else None
+            if found is not None and not found.is_finished:
+                return found
             stores.note_waiting(broker, message)
         _store(broker, message, task.run_after)
         if getattr(task, "unique", False):

@@ -36,6 +36,7 @@ class TaskHooks(Middleware):
         run.fail(_error(exception, secrets_of(as_stored(message.claim), broker.actors.get(message.actor_name))))
         if collector.retry_message is not None and _may_retry(collector, message, run, exception):
             message.options[wire.ATTEMPTS] = run.history()
+            collector.waiting_ttl_ms = None if broker.supports_find else _ttl_ms(broker)
             text = run.errors[-1].traceback.rstrip()
             logger.warning(
                 "Task id=%s path=%s failed and runs again.\n%s", message.message_id, message.actor_name, text

@@ -14,11 +14,13 @@ from django.db import DEFAULT_DB_ALIAS, connections
 from django.utils import timezone
 from django.utils.module_loading import import_string
 from dramatiq import Message
+from dramatiq.middleware import CurrentMessage
 
 from django_cfg.tasks import conf
 from django_cfg.tasks.backends import results, wire
 from django_cfg.tasks.brokers import codec
-from django_cfg.tasks.brokers.contract import DeadFilter, ResultEntry
+from django_cfg.tasks.brokers.contract import DeadFilter
+from django_cfg.tasks.brokers.endings import WAITS, waiting
 from django_cfg.tasks.compat import AnyResult
 from django_cfg.units import days_to_ms
 
@@ -29,8 +31,6 @@ if TYPE_CHECKING:
 _others: dict[str, EngineBroker] = {}
 #: A task may move between two looks: from a queue to its result, from the dead letters to a queue.
 LOOKS = 2
-#: Marks the entry of a task that has not ended.
-WAITS = "waits"
 
 
 def broker_of(url: str | None) -> EngineBroker:
@@ -58,11 +58,20 @@ def broker_of(url: str | None) -> EngineBroker:
 def find(broker: EngineBroker, result_id: str) -> AnyResult | None:
     """The result of a task, wherever it stands: in its queue, finished, dead, or in an outbox on its way."""
     for _ in range(LOOKS):
-        for look in (_standing, _kept, _dead, _in_outbox):
+        for look in (_running_here, _standing, _kept, _dead, _in_outbox):
             found = look(broker, result_id)
             if found is not None:
                 return found
     return None
+
+
+def _running_here(broker: EngineBroker, result_id: str) -> AnyResult | None:
+    """Where brokers find no message, a task still knows itself."""
+    message: Any = None if broker.supports_find else CurrentMessage.get_current_message()
+    if message is None or message.message_id != result_id or message.run is None:
+        return None
+    found: AnyResult = message.run.result
+    return found
 
 
 def _standing(broker: EngineBroker, result_id: str) -> AnyResult | None:
@@ -89,8 +98,7 @@ def note_waiting(broker: EngineBroker, message: Message[Any]) -> None:
 
     Written before the message: the other way round it could overwrite the outcome of a quick worker.
     """
-    value = {WAITS: True, "message": message.asdict()}
-    broker.store_result(message.message_id, ResultEntry(value, days_to_ms(broker.settings.result_ttl_days)))
+    broker.store_result(message.message_id, waiting(message, ttl_ms=days_to_ms(broker.settings.result_ttl_days)))
 
 
 def _dead(broker: EngineBroker, result_id: str) -> AnyResult | None:
@@ -104,12 +112,13 @@ def _dead(broker: EngineBroker, result_id: str) -> AnyResult | None:
 def _in_outbox(broker: EngineBroker, result_id: str) -> AnyResult | None:
     if _is_async():
         return None  # nobody may wait for a database here; `aget_result` does it in a thread
-    outbox: Any = import_module("django_cfg.tasks.brokers.outbox.look")  # by name, as above
+    # By name, as above.
+    look: Any = import_module("django_cfg.tasks.brokers.outbox.look")
+    relay: Any = import_module("django_cfg.tasks.brokers.outbox.relay")
     # What is not committed is in a transaction of this thread; the rest leaves its outbox within milliseconds.
     used = {c.alias for c in connections.all(initialized_only=True) if c.in_atomic_block} | {DEFAULT_DB_ALIAS}
-    found = outbox.find(
-        result_id, [alias for alias in used if alias != broker.transaction_alias and outbox.has_table(alias)]
-    )
+    aliases = [alias for alias in used if alias != broker.transaction_alias and relay.has_table(alias)]
+    found = look.find(result_id, aliases)
     return None if found is None or not _is_task(found.message) else results.from_message(found.message)
 
 

@@ -16,10 +16,11 @@ from django.utils import timezone
 
 from django_cfg.errors import NotSerializable
 from django_cfg.tasks.brokers import codec
+from django_cfg.tasks.brokers.endings import FINDABLE
 from django_cfg.tasks.compat import TaskError, normalize_json
 
 #: The options of a message that are ours.
-DECLARED, ATTEMPTS = "django_task", "attempts"
+DECLARED, ATTEMPTS = FINDABLE, "attempts"
 #: In the attempts of a task: a run that ended with the death of its process.
 LOST = "lost"
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

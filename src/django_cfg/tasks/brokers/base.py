@@ -32,7 +32,9 @@ from django_cfg.tasks.brokers.contract import (
     Want,
     Whereabouts,
 )
+from django_cfg.tasks.brokers.outbox.cancel import cancel as cancel_unpublished
 from django_cfg.tasks.brokers.outbox.put import put
+from django_cfg.tasks.brokers.telling import tell_enqueued
 from django_cfg.tasks.brokers.transactions import open_transaction
 from django_cfg.tasks.conf import TaskSettings
 from django_cfg.tasks.middleware.groups import EngineGroupCallbacks
@@ -177,9 +179,18 @@ class EngineBroker(Broker):
         """
         raise BrokerError(f"{type(self).__name__} cannot take dead letters over from elsewhere")
 
-    @abstractmethod
     def cancel(self, message_id: str) -> bool:
-        """Take a waiting message away; False if it is unknown or already runs (then its worker hears of it)."""
+        """Take a waiting message away, also out of an outbox; False if it is unknown or already runs.
+
+        The worker of one that runs hears of it.
+        """
+        if self.supports_find and self.cancel_stored(message_id):
+            return True
+        return cancel_unpublished(self, message_id) or self.cancel_stored(message_id)
+
+    @abstractmethod
+    def cancel_stored(self, message_id: str) -> bool:
+        """`cancel` of a message that the broker itself has."""
 
     @abstractmethod
     def pause(self, queue: str) -> None:
@@ -286,9 +297,12 @@ class EngineBroker(Broker):
     # -- hooks -----------------------------------------------------------------------------------------
 
     def emit_before(self, signal: str, *args: Any, **kwargs: Any) -> None:
+        hooks = self._hooks_of("before_" + signal)
+        if not hooks:
+            return
         opened = self._open(signal)
         try:
-            for middleware, name, hook in self._hooks_of("before_" + signal):
+            for middleware, name, hook in hooks:
                 if opened is not None:
                     opened.hook = name
                 try:
@@ -301,9 +315,12 @@ class EngineBroker(Broker):
             self._close(opened)
 
     def emit_after(self, signal: str, *args: Any, **kwargs: Any) -> None:
+        hooks = self._hooks_of("after_" + signal)
+        if not hooks:
+            return
         opened = self._open(signal)
         try:
-            for middleware, name, hook in reversed(self._hooks_of("after_" + signal)):
+            for middleware, name, hook in reversed(hooks):
                 if opened is not None:
                     opened.hook = name
                 try:
@@ -328,10 +345,11 @@ class EngineBroker(Broker):
         return found
 
     def _open(self, signal: str) -> Collector | None:
-        collector: Collector | None = getattr(self._local, "collector", None)
-        if collector is None or signal not in COLLECTED:
+        if signal not in COLLECTED:
             return None
-        collector.is_open = True
+        collector: Collector | None = getattr(self._local, "collector", None)
+        if collector is not None:
+            collector.is_open = True
         return collector
 
     @staticmethod
@@ -377,11 +395,14 @@ class EngineBroker(Broker):
             self.emit_before("enqueue", message, span)
             collected = collector.enqueue(message, span)
             self.emit_after("enqueue", collected, span)
+            if message.message_id != collector.claim.message_id:  # else it is a retry
+                tell_enqueued(collected, span)
             return collected
         self._refuse_if_disabled()
         self.emit_before("enqueue", message, span)
         self._accept([FollowUp(message, span or 0)])
         self.emit_after("enqueue", message, span)
+        tell_enqueued(message, span)
         return message
 
     def enqueue_many(self, messages: Iterable[Message[Any]], *, delay: Any = None) -> list[Message[Any]]:
@@ -393,6 +414,7 @@ class EngineBroker(Broker):
         self._accept(batch)
         for item in batch:
             self.emit_after("enqueue", item.message, item.delay_ms)
+            tell_enqueued(item.message, item.delay_ms)
         return [item.message for item in batch]
 
     def _accept(self, batch: Sequence[FollowUp]) -> None:

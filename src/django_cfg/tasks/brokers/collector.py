@@ -20,7 +20,7 @@ from dramatiq.common import compute_backoff
 from django_cfg.errors import TaskError
 from django_cfg.tasks.brokers import codec
 from django_cfg.tasks.brokers.contract import Claim, Failure, FollowUp, Outcome, ResultEntry
-from django_cfg.tasks.brokers.endings import ended_badly
+from django_cfg.tasks.brokers.endings import ended_badly, waiting
 from django_cfg.tasks.lifecycle import Kind
 from django_cfg.tasks.privacy import scrubbed, secrets_in, signature_of
 from django_cfg.tasks.records.fingerprint import fingerprint, frames_of
@@ -37,7 +37,11 @@ HOOK_MAX_BACKOFF_MS = 60_000
 
 @dataclass
 class Collector:
-    """Notes of one claim; used by one thread."""
+    """Notes of one claim; used by one thread.
+
+    Attributes:
+        waiting_ttl_ms: a retry leaves an entry in the place of the result for so long; None: it leaves none.
+    """
 
     claim: Claim
     default_max_retries: int
@@ -48,6 +52,7 @@ class Collector:
     retry_message: Message[Any] | None = None
     follow_ups: list[FollowUp] = field(default_factory=list)
     result: ResultEntry | None = None
+    waiting_ttl_ms: int | None = None
     hook_errors: list[BaseException] = field(default_factory=list)
     wait_ms: float = 0.0
     run_ms: float = 0.0
@@ -110,7 +115,9 @@ class Collector:
     def _describe(self, error: BaseException) -> Failure:
         return describe(error, secrets_of(as_stored(self.claim), self.actor))
 
-    def _result(self, kind: Kind, reason: str) -> ResultEntry | None:
+    def _result(self, kind: Kind, reason: str, message: Message[Any]) -> ResultEntry | None:
+        if kind is Kind.RETRY and self.waiting_ttl_ms is not None:
+            return waiting(message, ttl_ms=self.waiting_ttl_ms)
         if kind is Kind.DEAD and self.result is None and reason != "failed":
             return ended_badly(reason)
         return self.result if kind in (Kind.DONE, Kind.DEAD) else None
@@ -123,14 +130,15 @@ class Collector:
         message: Message[Any] | None = None,
         delay_ms: int = 0,
     ) -> Outcome:
-        body = self._as_sent(kind, message or self.claim.message)
+        sent = self._as_sent(kind, message or self.claim.message)
+        body = with_error(sent, failure) if failure else sent
         return Outcome(
             claim=self.claim,
             kind=kind,
-            message=with_error(body, failure) if failure else body,
+            message=body,
             delay_ms=delay_ms,
             follow_ups=tuple(self.follow_ups),
-            result=self._result(kind, reason),
+            result=self._result(kind, reason, body),
             failure=failure,
             reason=_reason(reason, failure),
             wait_ms=self.wait_ms,

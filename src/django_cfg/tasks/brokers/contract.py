@@ -19,9 +19,9 @@ from dramatiq.broker import MessageProxy
 from django_cfg.tasks.lifecycle import Kind, State
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Claim:
-    """A worker's hold on one message.
+    """A worker's hold on one message. Nobody changes one; it is not frozen because making it would take thrice as long.
 
     Attributes:
         fence: grows with every claim of the message; an outcome must name the newest.
@@ -90,9 +90,12 @@ class ResultEntry:
     ttl_ms: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Outcome:
-    """How one claim ended, with everything that must be stored in the same step that releases the message."""
+    """How one claim ended, with everything that must be stored in the same step that releases the message.
+
+    Like a claim, never changed and not frozen.
+    """
 
     claim: Claim
     kind: Kind
@@ -235,7 +238,11 @@ def shown(count: int | None) -> str:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetterInfo:
-    """A dead letter as an operator sees it."""
+    """A dead letter as an operator sees it.
+
+    Attributes:
+        deliveries: runs that ended with the death of their process.
+    """
 
     message_id: str
     task: str
@@ -245,6 +252,7 @@ class DeadLetterInfo:
     attempts: int
     age_s: float = 0.0
     message: Message[Any] | None = None
+    deliveries: int = 0
 
 
 @dataclass(frozen=True, slots=True)

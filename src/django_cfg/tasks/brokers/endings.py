@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
+from dramatiq import Message
 from dramatiq.results.result import wrap_exception
 
 from django_cfg.tasks.brokers import codec
@@ -13,6 +15,10 @@ from django_cfg.tasks.lifecycle import Kind
 
 DEAD_RESULT_TTL_MS = 30 * 86_400_000
 CANCELLED = "cancelled by an operator"
+#: The option of a message whose result must be found from its enqueue on, also where brokers find no message.
+FINDABLE = "django_task"
+#: Marks the entry of a message that has not ended.
+WAITS = "waits"
 
 
 def ended_badly(reason: str, *, ttl_ms: int = DEAD_RESULT_TTL_MS) -> ResultEntry:
@@ -29,6 +35,11 @@ def cancelled(body: str = "") -> ResultEntry:
         return ResultEntry({**entry.value, "at": round(time.time() * 1000), "message": codec.loads(body)}, entry.ttl_ms)
     except ValueError:
         return entry  # nobody can read it
+
+
+def waiting(message: Message[Any], *, ttl_ms: int = DEAD_RESULT_TTL_MS) -> ResultEntry:
+    """What stands in the place of the result until there is one, for a broker that finds no message."""
+    return ResultEntry({WAITS: True, "message": message.asdict()}, ttl_ms)
 
 
 class DeadLettered(Exception):

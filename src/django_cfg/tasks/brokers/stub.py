@@ -394,7 +394,7 @@ class StubBroker(EngineBroker):
                     self._insert(FollowUp(message), self.encode(message))
                     self._bury(self._live[message.message_id], reason, "")
 
-    def cancel(self, message_id: str) -> bool:
+    def cancel_stored(self, message_id: str) -> bool:
         with self._changed:
             entry = self._live.get(message_id)
             if entry is None:
@@ -523,4 +523,5 @@ def _info(dead: _Dead, now: float) -> DeadLetterInfo:
         attempts=len(message.options.get("errors", [])) or dead.entry.fence,
         age_s=now - dead.died_at,
         message=message,
+        deliveries=dead.entry.deliveries,
     )

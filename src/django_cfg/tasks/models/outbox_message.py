@@ -11,7 +11,8 @@ class OutboxMessage(models.Model):
     Attributes:
         broker: empty for the project's own; else the name of one that a backend of Django tasks has for itself.
         free_at: None until a keeper has seen the row; from then on the moment at which a keeper may publish it.
-        error: why the message cannot be published, so that no keeper tries it again and operators see it.
+        error: why the message cannot be published, so that no keeper tries it again and operators see it; or that an
+            operator cancelled it, until nobody can be publishing it any more (`free_at`).
     """
 
     id = models.BigAutoField(primary_key=True)

@@ -7,17 +7,11 @@ import itertools
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 from django_cfg.tasks.brokers.contract import Claim, ClaimedMessage
 
-
-@dataclass(order=True)
-class _Waiting:
-    priority: int
-    arrival: int
-    since: float = field(compare=False)
-    message: ClaimedMessage = field(compare=False)
+#: Priority, arrival, since when, and what waits; no two arrive at once, so nothing behind that is compared.
+_Waiting = tuple[int, int, float, ClaimedMessage]
 
 
 class Backlog:
@@ -28,6 +22,7 @@ class Backlog:
         self._heap: list[_Waiting] = []
         self._arrivals = itertools.count()
         self._idle = 0
+        self._is_waking = False
         self._running = 0
         self._suspects = 0
         self._closed = False
@@ -40,24 +35,31 @@ class Backlog:
                 return claims
             for claim in claims:
                 self._suspects += claim.is_suspect
-                waiting = _Waiting(claim.priority, next(self._arrivals), now, ClaimedMessage(claim))
+                waiting = (claim.priority, next(self._arrivals), now, ClaimedMessage(claim))
                 heapq.heappush(self._heap, waiting)
-            self._changed.notify(len(self._heap))
+            self._wake_one()
         return ()
+
+    def _wake_one(self) -> None:
+        """One thread at a time, which wakes the next before it runs its task: short tasks need no more than one."""
+        if self._heap and self._idle and not self._is_waking:
+            self._is_waking = True
+            self._changed.notify()
 
     def take(self) -> ClaimedMessage | None:
         """The next claim; waits for one. None when closed."""
         with self._changed:
-            self._idle += 1
-            try:
-                while not self._heap and not self._closed:
-                    self._changed.wait()
-                if self._closed:
-                    return None
-                self._running += 1
-                return heapq.heappop(self._heap).message
-            finally:
+            while not self._heap and not self._closed:
+                self._idle += 1
+                self._changed.wait()
                 self._idle -= 1
+                self._is_waking = False
+            if self._closed:
+                return None
+            self._running += 1
+            message = heapq.heappop(self._heap)[3]
+            self._wake_one()
+            return message
 
     def done(self, claim: Claim) -> None:
         """A thread has settled what it took."""
@@ -69,13 +71,13 @@ class Backlog:
         """Take waiting claims back: those that waited longer, or those named."""
         limit = time.monotonic() - older_than_s
         with self._changed:
-            taken = [w for w in self._heap if (w.since <= limit if ids is None else w.message.message_id in ids)]
+            taken = [w for w in self._heap if (w[2] <= limit if ids is None else w[3].message_id in ids)]
             if taken:
-                gone = {w.arrival for w in taken}
-                self._heap = [w for w in self._heap if w.arrival not in gone]
+                gone = {arrival for _, arrival, _, _ in taken}
+                self._heap = [w for w in self._heap if w[1] not in gone]
                 heapq.heapify(self._heap)
-                self._suspects -= sum(w.message.claim.is_suspect for w in taken)
-            return [w.message.claim for w in taken]
+                self._suspects -= sum(message.claim.is_suspect for *_, message in taken)
+            return [message.claim for *_, message in taken]
 
     def close(self) -> list[Claim]:
         """Hand out nothing more; returns what was never started."""

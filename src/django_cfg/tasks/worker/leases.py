@@ -103,20 +103,26 @@ def needs_renewal(bank: Bank, now: float, lease_ms: int) -> bool:
 
 
 def settle(broker: EngineBroker, bank: Bank, ledgers: Ledgers) -> None:
-    """Send what a dead process left, and free its bank."""
+    """Send what a dead process left, tell what was lost with it, and free its bank."""
     session = Session(bank.session, broker.settings.lease_ms)
-    if session.id and broker.settles_for_the_dead:
+    if session.id:
         entries = list(bank.entries())
-        try:
-            _settle(broker, session, entries)
-        except SessionLost as error:
-            logger.warning("A dead process's claims went elsewhere before they were settled: %s", error)
+        if broker.settles_for_the_dead:
+            _send(broker, session, entries)
         for entry in entries:
             if is_lost(entry):
                 task_settled.emit(lost(entry, bank.status))
-        # In its own name: what the session still holds counts as a delivery now, and not at the end of its lease.
-        broker.sweep(bank.process(ledgers.guardian))
+        if broker.settles_for_the_dead:
+            # In its own name: what the session still holds counts as a delivery now, and not at the end of its lease.
+            broker.sweep(bank.process(ledgers.guardian))
     bank.free()
+
+
+def _send(broker: EngineBroker, session: Session, entries: Sequence[Entry]) -> None:
+    try:
+        _settle(broker, session, entries)
+    except SessionLost as error:
+        logger.warning("A dead process's claims went elsewhere before they were settled: %s", error)
 
 
 def _settle(broker: EngineBroker, session: Session, entries: Sequence[Entry]) -> None:

@@ -16,6 +16,7 @@ from django_cfg.tasks.cron import settle as settling
 from django_cfg.tasks.cron import store
 from django_cfg.tasks.cron.history import EVERY_S, forget
 from django_cfg.tasks.models import Schedule, Tick
+from django_cfg.testing.contracts.tools import Client
 from tests.unit.tasks.conftest import POSTGRES, serving
 from tests.unit.tasks.cron.clock import Clock, at, entries, moment, scheduler, ticks
 
@@ -231,6 +232,19 @@ def test_a_buffered_tick_runs_once_when_the_run_before_has_ended(broker: EngineB
     assert [state for _, state, _, _ in ticks(alias)] == ["enqueued", "enqueued", "skipped"]
     [message] = broker.peek("default")
     assert Tick.objects.using(alias).get(message_id=message.message_id).nominal_at == at("2026-06-01T00:02:00Z")
+
+
+def test_a_run_that_has_started_is_asked_to_stop_and_its_successor_enqueued(broker: EngineBroker) -> None:
+    clock = Clock("2026-06-01T00:00:30Z")
+    one = scheduler(broker, clock, entries({"cron": "* * * * *", "overlap": "cancel_other"}))
+    clock.set("2026-06-01T00:01:00Z")
+    one.turn()
+    worker = Client(broker)
+    [running] = worker.claim()
+    clock.set("2026-06-01T00:02:00Z")
+    one.turn()
+    assert worker.exchange(count=0).revoked == {running.message.message_id}
+    assert enqueued(broker) == ["06-01 00:02"]
 
 
 # -- errors ---------------------------------------------------------------------------------------------------

@@ -435,7 +435,7 @@ class DatabaseBroker(EngineBroker):
     def store_dead(self, messages: Sequence[Message[Any]], reason: str) -> None:
         operate.store_dead(self, self.alias, messages, reason, self._now_ms())
 
-    def cancel(self, message_id: str) -> bool:
+    def cancel_stored(self, message_id: str) -> bool:
         def take_or_mark(cursor: Cursor) -> bool:
             cursor.execute(self.sql.state_of, [message_id])
             row = cursor.fetchone()

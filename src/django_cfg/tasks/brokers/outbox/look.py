@@ -11,7 +11,8 @@ from django.db.models import QuerySet
 from dramatiq import Message
 
 from django_cfg.tasks.brokers import codec
-from django_cfg.tasks.brokers.outbox.relay import aliases, has_table
+from django_cfg.tasks.brokers.endings import CANCELLED
+from django_cfg.tasks.brokers.outbox.relay import with_outbox
 from django_cfg.tasks.brokers.outbox.rows import aged
 from django_cfg.tasks.models import OutboxMessage
 
@@ -57,8 +58,8 @@ def find(message_id: str, using: Sequence[str] | None = None) -> Waiting | None:
     Parameters:
         using: aliases to look into; None: every database that has an outbox.
     """
-    for alias in _with_outbox() if using is None else using:
-        row = OutboxMessage.objects.using(alias).filter(message_id=message_id).order_by("pk").first()
+    for alias in with_outbox() if using is None else using:
+        row = _living(OutboxMessage.objects.using(alias)).filter(message_id=message_id).order_by("pk").first()
         if row is not None:
             return Waiting(codec.decode(row.body), alias, row.sent_at, row.delay_ms, row.error)
     return None
@@ -66,21 +67,21 @@ def find(message_id: str, using: Sequence[str] | None = None) -> Waiting | None:
 
 def backlog() -> list[Backlog]:
     """The outboxes that hold anything."""
-    found = [_backlog(alias) for alias in _with_outbox()]
+    found = [_backlog(alias) for alias in with_outbox()]
     return [one for one in found if one is not None]
 
 
-def _with_outbox() -> list[str]:
-    return [alias for alias in aliases() if has_table(alias)]
-
-
 def _backlog(alias: str) -> Backlog | None:
-    oldest: Any = aged(alias).first()
+    oldest: Any = _living(aged(alias)).first()
     if oldest is None:
         return None
     age_s = max(0.0, (oldest.now - oldest.sent_at).total_seconds())
-    rows = OutboxMessage.objects.using(alias)
+    rows = _living(OutboxMessage.objects.using(alias))
     return Backlog(alias, _count(rows.filter(error="")), _count(rows.exclude(error="")), age_s)
+
+
+def _living(rows: QuerySet[OutboxMessage]) -> QuerySet[OutboxMessage]:
+    return rows.exclude(error=CANCELLED)
 
 
 def _count(rows: QuerySet[OutboxMessage]) -> int:

@@ -14,7 +14,7 @@ from dramatiq.logging import get_logger
 
 from django_cfg.errors import BrokerError, EnqueueUnknown
 from django_cfg.tasks.brokers.contract import FollowUp
-from django_cfg.tasks.brokers.outbox.rows import MOST_AT_ONCE, Target, aged, delete, follow_up, written
+from django_cfg.tasks.brokers.outbox.rows import MOST_AT_ONCE, Target, aged, publish, written
 from django_cfg.tasks.brokers.transactions import is_callers
 from django_cfg.tasks.models import OutboxMessage
 
@@ -84,12 +84,12 @@ class Publisher:
     def _publish(self, ids: list[int]) -> None:
         if time.monotonic() < self.broker.spare_until:
             return
-        rows = list(aged(self.alias).filter(pk__in=ids))  # a savepoint that was rolled back took its own along
+        # A savepoint that was rolled back took its rows along, and a cancelled one is never published.
+        rows = list(aged(self.alias).filter(pk__in=ids, error=""))
         if rows:
-            self.broker.store([follow_up(row) for row in rows])
+            publish(self.broker, self.alias, rows)
             for row in rows:
                 self.broker.mark_accepted(self.messages[row.pk])
-            delete(self.alias, rows)
 
 
 def _publisher(broker: Target, connection: BaseDatabaseWrapper) -> Publisher:

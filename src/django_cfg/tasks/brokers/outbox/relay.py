@@ -10,14 +10,15 @@ from django.db.models.functions import Now
 from dramatiq.logging import get_logger
 
 from django_cfg.errors import BrokerError, EnqueueUnknown, TaskError
-from django_cfg.tasks.brokers.outbox.rows import MOST_AT_ONCE, Target, aged, delete, follow_up
+from django_cfg.tasks.brokers.endings import CANCELLED, cancelled
+from django_cfg.tasks.brokers.outbox.rows import MOST_AT_ONCE, Target, aged, publish
 from django_cfg.tasks.models import OutboxMessage
 
 logger = get_logger(__name__)
 #: From the moment a keeper sees a row: its own process publishes within milliseconds after the commit.
 LEFT_BEHIND = timedelta(seconds=5)
 #: A keeper that died while it published holds its rows for so long.
-CLAIMED = timedelta(seconds=30)
+HELD = timedelta(seconds=30)
 PAUSE_S, LONGEST_PAUSE_S = 1.0, 10.0
 WITHOUT_TABLE_S = 60.0
 _seen: set[str] = set()
@@ -35,6 +36,11 @@ def has_table(alias: str) -> bool:
     return alias in _seen
 
 
+def with_outbox() -> list[str]:
+    """Databases that have one."""
+    return [alias for alias in aliases() if has_table(alias)]
+
+
 class Relay:
     """Publishes what is left behind in the outbox of one database.
 
@@ -50,19 +56,20 @@ class Relay:
         """Publish what is due; returns seconds until the next turn, more of them while the broker is down."""
         if not has_table(self.alias):
             return WITHOUT_TABLE_S
-        if not self._open().filter(Q(free_at=None) | Q(free_at__lte=Now())).exists():
+        if not self._rows("", CANCELLED).filter(Q(free_at=None) | Q(free_at__lte=Now())).exists():
             return PAUSE_S  # the usual case writes nothing
-        self._hold(self._open().filter(free_at=None), self._left_behind)
-        rows = self._hold(self._open().filter(free_at__lte=Now()), CLAIMED)
+        self._hold(self._rows("").filter(free_at=None), self._left_behind)
+        rows = self._hold(self._rows("").filter(free_at__lte=Now()), HELD)
         try:
             self._publish(rows)
+            self._forget_cancelled()
         except (BrokerError, EnqueueUnknown) as error:
             return self._later(rows, error)
         self._pause_s = PAUSE_S
         return PAUSE_S if len(rows) < MOST_AT_ONCE else 0.0
 
-    def _open(self) -> QuerySet[OutboxMessage]:
-        return aged(self.alias).filter(error="", broker=self.broker.name)
+    def _rows(self, *errors: str) -> QuerySet[OutboxMessage]:
+        return aged(self.alias).filter(error__in=errors, broker=self.broker.name)
 
     def _hold(self, rows: QuerySet[OutboxMessage], span: timedelta) -> list[OutboxMessage]:
         with transaction.atomic(using=self.alias):
@@ -83,23 +90,26 @@ class Relay:
         if not rows:
             return
         try:
-            self.broker.store([follow_up(row) for row in rows])
+            publish(self.broker, self.alias, rows)
         except EnqueueUnknown:
             raise
         except (TaskError, ValueError):
             self._publish_one_by_one(rows)
-        else:
-            delete(self.alias, rows)
 
     def _publish_one_by_one(self, rows: list[OutboxMessage]) -> None:
         """One of them cannot be published; it stays, visibly, and harms no other."""
         for row in rows:
             try:
-                self.broker.store([follow_up(row)])
+                publish(self.broker, self.alias, [row])
             except EnqueueUnknown:
                 raise
             except (TaskError, ValueError) as error:
                 logger.error("Message %s cannot leave the outbox of %r: %s", row.message_id, self.alias, error)
                 self._these([row]).update(error=str(error)[:1000])
-            else:
-                delete(self.alias, [row])
+
+    def _forget_cancelled(self) -> None:
+        """Nobody publishes these any more; should one be with the broker all the same, it is taken back there."""
+        for row in self._rows(CANCELLED).filter(free_at__lte=Now())[:MOST_AT_ONCE]:
+            if not (self.broker.cancel_stored(row.message_id) or self.broker.load_result(row.message_id)[0]):
+                self.broker.store_result(row.message_id, cancelled(row.body))
+            self._these([row]).delete()

@@ -10,7 +10,8 @@ from django.db.models.functions import Now
 from dramatiq import Message
 
 from django_cfg.tasks.brokers import codec
-from django_cfg.tasks.brokers.contract import FollowUp
+from django_cfg.tasks.brokers.contract import FollowUp, ResultEntry
+from django_cfg.tasks.brokers.endings import CANCELLED
 from django_cfg.tasks.models import OutboxMessage
 from django_cfg.units import timedelta_to_ms
 
@@ -28,6 +29,9 @@ class Target(Protocol):
 
     def encode(self, message: Message[Any]) -> str: ...
     def store(self, batch: Sequence[FollowUp]) -> None: ...
+    def store_result(self, message_id: str, entry: ResultEntry) -> None: ...
+    def load_result(self, message_id: str) -> tuple[bool, Any]: ...
+    def cancel_stored(self, message_id: str) -> bool: ...
     def mark_accepted(self, message: Message[Any]) -> None: ...
 
 
@@ -54,5 +58,13 @@ def follow_up(row: Any) -> FollowUp:
     return FollowUp(codec.decode(row.body), max(0, row.delay_ms - waited_ms))
 
 
-def delete(alias: str, rows: Sequence[OutboxMessage]) -> None:
-    OutboxMessage.objects.using(alias).filter(pk__in=[row.pk for row in rows]).delete()
+def publish(broker: Target, alias: str, rows: Sequence[Any]) -> None:
+    """Aged rows to the broker, and away. What an operator cancels meanwhile is cancelled where it is then."""
+    broker.store([follow_up(row) for row in rows])
+    these = OutboxMessage.objects.using(alias).filter(pk__in=[row.pk for row in rows])
+    deleted, _ = these.exclude(error=CANCELLED).delete()
+    if deleted < len(rows):  # or somebody else has published some of them too
+        late = these.filter(error=CANCELLED)
+        for row in late:
+            broker.cancel_stored(row.message_id)
+        late.delete()

@@ -198,7 +198,7 @@ class RabbitBroker(EngineBroker):
     def store_dead(self, messages: Sequence[Message[Any]], reason: str) -> None:
         on_tables.store_dead(self, self.kept.ledger.alias, messages, reason, self.kept.ledger.now_ms())
 
-    def cancel(self, message_id: str) -> bool:
+    def cancel_stored(self, message_id: str) -> bool:
         """Order that a message is dropped when a worker gets it. Always True: nobody knows whether it waits."""
         self.kept.ledger.cancel(message_id)
         self.kept.forget_orders()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from typing import NamedTuple, TypeVar
@@ -14,7 +14,7 @@ from django_cfg.errors import BrokerUnreachable
 from django_cfg.tasks.brokers.contract import ResultEntry
 from django_cfg.tasks.brokers.database.dialect import dialect_of
 from django_cfg.tasks.brokers.database.results import DatabaseResults
-from django_cfg.tasks.brokers.endings import ended_badly
+from django_cfg.tasks.brokers.endings import cancelled
 from django_cfg.tasks.brokers.rabbitmq.note import Note, Parcel
 from django_cfg.tasks.models import Cancellation, DeadLetter, PausedQueue, QueueMessage, Redelivery
 from django_cfg.tasks.models.queue_message import MessageState
@@ -24,7 +24,6 @@ T = TypeVar("T")
 CHUNK = 200
 #: Orders and counts of messages that never came again.
 KEEP_DAYS = 30
-CANCELLED = ended_badly("cancelled by an operator")
 
 
 class Orders(NamedTuple):
@@ -143,25 +142,26 @@ class Ledger:
 
     def orders(self) -> Orders:
         with self.transaction():
-            cancelled = Cancellation.objects.using(self.alias).values_list("message_id", flat=True)
+            orders = Cancellation.objects.using(self.alias).values_list("message_id", flat=True)
             paused = PausedQueue.objects.using(self.alias).values_list("queue", flat=True)
-            return Orders(frozenset(cancelled), frozenset(paused))
+            return Orders(frozenset(orders), frozenset(paused))
 
     def cancel(self, message_id: str) -> None:
         """Drop a long delay at once; anything else when a worker gets it."""
         with self.transaction():
             waiting = QueueMessage.objects.using(self.alias).filter(state=MessageState.SCHEDULED)
-            if waiting.filter(message_id=message_id).delete()[0]:
-                self.results.put([(message_id, CANCELLED)])
+            row = waiting.filter(message_id=message_id).first()
+            if row is not None and waiting.filter(id=row.id).delete()[0]:
+                self.results.put([(message_id, cancelled(row.body))])
                 return
             order = Cancellation(message_id=message_id, asked_at=self.now_ms())
             Cancellation.objects.using(self.alias).bulk_create([order], ignore_conflicts=True)
 
-    def carry_out(self, message_ids: Sequence[str]) -> None:
-        """These were dropped as ordered."""
+    def carry_out(self, bodies: Mapping[str, str]) -> None:
+        """These were dropped as ordered; what they were by their ids."""
         with self.transaction():
-            self.results.put([(message_id, CANCELLED) for message_id in message_ids])
-            self.forget_orders(message_ids)
+            self.results.put([(message_id, cancelled(body)) for message_id, body in bodies.items()])
+            self.forget_orders(list(bodies))
 
     def forget_orders(self, message_ids: Sequence[str]) -> None:
         Cancellation.objects.using(self.alias).filter(message_id__in=message_ids).delete()

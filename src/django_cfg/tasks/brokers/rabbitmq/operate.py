@@ -14,7 +14,7 @@ from django_cfg.tasks.brokers import codec
 from django_cfg.tasks.brokers.collector import fresh
 from django_cfg.tasks.brokers.contract import DeadFilter, FollowUp, QueueStats
 from django_cfg.tasks.brokers.database import operate
-from django_cfg.tasks.brokers.endings import ended_badly
+from django_cfg.tasks.brokers.endings import FINDABLE, ended_badly, waiting
 from django_cfg.tasks.brokers.rabbitmq import frames, topology
 from django_cfg.tasks.brokers.rabbitmq.frames import Delivery
 from django_cfg.tasks.brokers.rabbitmq.ledger import CHUNK, Death, Ledger
@@ -76,6 +76,7 @@ def _revive(
     again = {letter.id: message for letter in letters if (message := _readable(letter)) is not None}
     ids = [message.message_id for message in again.values()]
     ledger.results.forget(ids)  # or the old failure would answer for the new life
+    ledger.put_results([(m.message_id, waiting(fresh(m))) for m in again.values() if FINDABLE in m.options])
     ledger.forget_deaths(ids)
     ledger.forget_orders(ids)
     publish([FollowUp(fresh(message), random.randint(0, spread_ms)) for message in again.values()])

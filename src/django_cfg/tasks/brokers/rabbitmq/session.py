@@ -128,14 +128,15 @@ class RabbitSession:
         born = parcels(self._broker, ours)
         deaths = [self._death(o) for o in ours if o.kind is Kind.DEAD]
         released = [o.claim.message_id for o in ours if o.kind is Kind.RELEASED]
-        dropped = [message_id for message_id in released if message_id in orders.cancelled]
+        dropped = {o.claim.message_id: o.claim.body for o in ours
+                   if o.kind is Kind.RELEASED and o.claim.message_id in orders.cancelled}  # fmt: skip
         self._ledger.put_results([(o.claim.message_id, o.result) for o in ours if o.result is not None])
         self._ledger.bury(deaths)
         if dropped:
             self._ledger.carry_out(dropped)
         self._forget_counts(ours, orders)
         self._publish(born)
-        self._ack([o.claim.message_id for o in ours if o.kind is not Kind.RELEASED] + dropped)
+        self._ack([o.claim.message_id for o in ours if o.kind is not Kind.RELEASED] + list(dropped))
         self.give_back(set(released).difference(dropped))
         kept = {o.claim.message_id for o in ours}
         return frozenset(o.claim.message_id for o in outcomes if o.claim.message_id not in kept)
@@ -309,7 +310,8 @@ class RabbitSession:
         """Copies of what we hold, and what an operator cancelled."""
         if not entries:
             return
-        cancelled = [entry.message_id for entry in entries if entry.message_id in orders.cancelled]
+        cancelled = {entry.message_id: readable(entry.delivery.body) for entry in entries
+                     if entry.message_id in orders.cancelled}  # fmt: skip
         if cancelled:
             self._ledger.carry_out(cancelled)
         self._ack_tags([entry.delivery.tag for entry in entries])

@@ -207,7 +207,7 @@ class RedisBroker(EngineBroker):
         asked = [(message_id, queue, rank, end, note) for message_id, queue, rank, _, end, note in items]
         self.server.run(scripts.BURY_NEW, [], queues, (queues, asked))
 
-    def cancel(self, message_id: str) -> bool:
+    def cancel_stored(self, message_id: str) -> bool:
         return operate.cancel(self.server, message_id)
 
     def pause(self, queue: str) -> None:

@@ -22,7 +22,7 @@ from django_cfg.tasks.models import Attempt, EngineState, ErrorGroup, TaskRecord
 from django_cfg.tasks.records import rollups
 from django_cfg.tasks.records.policy import Policy
 from django_cfg.tasks.records.rollups import Tally
-from django_cfg.tasks.records.rows import ADDED, COLUMNS, KEPT, Row, Rows, Seen, order_of
+from django_cfg.tasks.records.rows import ADDED, COLUMNS, KEPT, Row, Rows, Seen, is_cancelled, order_of
 from django_cfg.tasks.records.running import Running, TaskLog, running
 from django_cfg.tasks.records.stats import DROPPED
 from django_cfg.tasks.records.upsert import count_errors, upsert
@@ -216,11 +216,11 @@ class Recorder(threading.Thread):
 
     def _is_wanted(self, seen: Seen) -> bool:
         event, was_shown = seen.event, seen.running is not None and seen.running.writes > 0
-        if event.kind is Kind.RELEASED:
+        if event.kind is Kind.RELEASED and not is_cancelled(event):
             return was_shown
-        if event.kind is not Kind.DONE or self._policy is not Policy.FAILURES:
+        if event.kind in (Kind.RETRY, Kind.DEAD) or self._policy is not Policy.FAILURES:
             return True
-        # A success closes the record that a failure, progress or an earlier life opened.
+        # A success, or a cancellation, closes the record that a failure, progress or an earlier life opened.
         return event.retries > 0 or event.deliveries > 0 or was_shown or '"revived"' in event.body
 
     def _write_singly(self, batch: list[Seen]) -> None:

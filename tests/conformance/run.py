@@ -138,7 +138,8 @@ def django_tasks_db(home: Path) -> int:
 
 
 def run(whose: str, home: Path, settings: str, different: dict[str, str], adapter: str, names: list[str]) -> int:
-    print(f"Tests of {whose}:", flush=True)
+    sys.stdout.write(f"Tests of {whose}:\n")
+    sys.stdout.flush()
     environment = {
         **os.environ,
         "DJANGO_SETTINGS_MODULE": settings,

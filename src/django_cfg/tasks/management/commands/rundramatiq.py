@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import sys
@@ -34,6 +35,7 @@ from django_cfg.tasks.worker.recycling import Recycling
 from django_cfg.tasks.worker.supervisor import Main, Supervisor, WorkerMain, name_process
 from django_cfg.tasks.worker.watch import command_without_watch, watch
 
+logger = logging.getLogger(__name__)
 #: Beside a bank for each process and one for its successor: for deaths that are not settled yet.
 SPARE_BANKS = 2
 LEVELS = ("debug", "info", "warning", "error", "critical")
@@ -129,8 +131,13 @@ class Command(BaseCommand):
         return queue_names.to_serve(queue_names.split(options["queues"]), settings.queues, broker.queues)
 
     def _say(self, text: str) -> None:
-        self.stdout.write(text)
-        self.stdout.flush()
+        """Past the buffer: on a full disk, what is kept in it would end us, now or at the end."""
+        try:
+            os.write(self.stdout.fileno(), f"{text}\n".encode())
+        except io.UnsupportedOperation:
+            self.stdout.write(text)  # a stream in memory
+        except OSError:
+            logger.warning("%s (Standard output cannot be written.)", text)
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,19 @@ PREFIXES = {
 }
 
 
+#: They look into the outboxes of every database; to make the others ready too would cost each law a second.
+EVERYWHERE = (
+    "test_a_cancelled_message_never_runs",
+    "test_cancelling_a_claimed_message_revokes_it_and_lets_it_go",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.name in EVERYWHERE:
+            item.add_marker(pytest.mark.django_db(transaction=True, databases="__all__"))
+
+
 def serving(url: str, **more: Any) -> Iterator[EngineBroker]:
     """The broker of a URL as Dramatiq's global one."""
     before = dramatiq_broker.global_broker

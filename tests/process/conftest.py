@@ -136,6 +136,15 @@ def failing(secret):
     raise ValueError("on purpose")
 
 
+@dramatiq.actor(max_retries=0)
+def ailing():
+    """Fails until somebody heals it."""
+    note("start")
+    if not (HERE / "healed").exists():
+        raise ValueError("not healed")
+    note("end")
+
+
 @dramatiq.actor(queue_name="mail")
 def mail():
     note("start")

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from django_cfg.testing.waiting import eventually
-from tests.process.conftest import Project
+from tests.process.conftest import OTHERS, STORES, Project
 
 pytestmark = pytest.mark.process
 
@@ -51,7 +51,11 @@ async def later(seconds):
 
 @pytest.fixture
 def shop(project: Project) -> Project:
-    project.write()
+    return with_tasks(project)
+
+
+def with_tasks(project: Project, **arguments: Any) -> Project:
+    project.write(**arguments)
     with (project.path / "work" / "tasks.py").open("a") as file:
         file.write(TASKS)
     with (project.path / "settings.py").open("a") as file:
@@ -71,6 +75,42 @@ def look(project: Project, result_id: str) -> list[str]:
         "print(r.status.value, r.attempts, getattr(r, '_return_value'))"
     )
     return project.run(code)
+
+
+LETHAL = """
+
+from django.dispatch import receiver
+from django_cfg.tasks import compat
+
+
+@task
+def deadly():
+    os.kill(os.getpid(), 9)
+
+
+@receiver(compat.task_finished)
+def told(sender, task_result, **_):
+    error = task_result.errors[-1].exception_class_path
+    line = f"{sender.__name__} {task_result.id} {task_result.status.value} {error}"
+    with (HERE / "told").open("a") as file:
+        file.write(line + "\\n")
+"""
+
+
+@pytest.mark.parametrize("place", ["sqlite", *OTHERS])
+def test_a_task_lost_with_its_workers_has_failed_and_is_told_once(project: Project, place: str, tmp_path: Path) -> None:
+    with STORES[place](tmp_path) as arguments:
+        shop = with_tasks(project, **arguments, max_deliveries=2, lease_ms=5_000)
+        with (shop.path / "work" / "tasks.py").open("a") as file:
+            file.write(LETHAL)
+        (deadly,) = enqueue(shop, "deadly.enqueue()")
+        workers = shop.start("--processes", "1")
+        told = shop.path / "told"
+        eventually(told.exists, within_s=40)
+        assert look(shop, deadly)[:2] == ["FAILED", "2"]
+        workers.stop()
+        shop.finish()  # else a worker makes anew what is taken away here
+        assert told.read_text() == f"EngineBackend {deadly} FAILED django_cfg.errors.TaskLost\n"
 
 
 def db_worker(project: Project, *words: str) -> subprocess.CompletedProcess[str]:

@@ -34,8 +34,8 @@ def test_a_hangup_brings_new_code_under_load_and_loses_and_repeats_nothing(
     old = workers.children()
     change_tasks(project, "    time.sleep(ms / 1000)\n", '    time.sleep(ms / 1000)\n    note("changed")\n')
     workers.signal(signal.SIGHUP)
-    while not project.ids("changed"):  # work does not end before the new code is there
-        ids += send_some(project)
+    # Work does not end before the new code is there.
+    eventually(lambda: ids.extend(send_some(project)) or project.ids("changed"), within_s=60)
     eventually(lambda: len(project.ids("end")) == len(ids), within_s=60 * SCALE)
     eventually(lambda: not any(is_running(pid) for pid in old), within_s=30)
     assert (project.path / "workers.pid").read_text().split() == [str(workers.pid)]

@@ -45,6 +45,7 @@ _ASSIGNED = re.compile(
 )
 
 
+@lru_cache(maxsize=4096)
 def hides(name: str) -> bool:
     """Whether what is called this is hidden."""
     return _NAME.search(name) is not None or is_secret_name(name)

@@ -13,7 +13,7 @@ from dramatiq import asyncio as dramatiq_asyncio
 from dramatiq.middleware import CurrentMessage
 
 from django_cfg.errors import InvalidTaskOption, PayloadTooLarge
-from django_cfg.tasks.backends import registry, signals, wire
+from django_cfg.tasks.backends import lost, registry, signals, wire
 from django_cfg.tasks.backends.hooks import TaskHooks
 from django_cfg.tasks.backends.ours import backends_of_ours
 from django_cfg.tasks.backends.run import Run
@@ -100,6 +100,7 @@ def declare_all(broker: EngineBroker) -> None:
         if not any(isinstance(m, TaskHooks) for m in broker.middleware):
             # After the hooks of all others, and before connections are looked after: receivers of signals use them.
             broker.add_middleware(TaskHooks(), after=Connections)
+            lost.listen()
         for task in registry.tasks():
             _declare(broker, task)
         for queue in _configured_queues():

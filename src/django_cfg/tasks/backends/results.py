@@ -18,6 +18,8 @@ from django_cfg.tasks.lifecycle import State
 FIRST_LOOK_S, LONGEST_PAUSE_S = 0.01, 0.5
 #: What is kept of a finished task carries this, so that it is told from the result of an actor.
 KEPT = "django_task_result"
+#: The error of a task that died without a word of its own.
+LOST = "django_cfg.errors.TaskLost"
 Built = TypeVar("Built")
 
 
@@ -99,10 +101,16 @@ def standing(found: Standing) -> EngineTaskResult:
 def dead(letter: DeadLetterInfo, message: Message[Any], died_at_us: int) -> EngineTaskResult:
     """The result of a task that died without a word of its own: with its process, unknown, undecodable."""
     result = from_message(message)
-    error = TaskError(exception_class_path="django_cfg.errors.TaskLost", traceback=f"{letter.reason}\n")
+    error = TaskError(exception_class_path=LOST, traceback=f"{letter.reason}\n")
+    workers = wire.history(message.options).with_lost(letter.deliveries)
     change(result, status=TaskResultStatus.FAILED, finished_at=wire.moment(died_at_us))
-    change(result, errors=[*result.errors, error])
+    change(result, errors=[*result.errors, error], worker_ids=workers)
     return result
+
+
+def is_lost(result: AnyResult) -> bool:
+    """Whether nobody but the broker has said that the task is over."""
+    return bool(result.errors) and result.errors[-1].exception_class_path == LOST
 
 
 def cancelled(message: Message[Any], at_ms: int | None) -> EngineTaskResult:

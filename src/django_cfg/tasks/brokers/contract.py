@@ -238,7 +238,11 @@ def shown(count: int | None) -> str:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetterInfo:
-    """A dead letter as an operator sees it."""
+    """A dead letter as an operator sees it.
+
+    Attributes:
+        deliveries: runs that ended with the death of their process.
+    """
 
     message_id: str
     task: str
@@ -248,6 +252,7 @@ class DeadLetterInfo:
     attempts: int
     age_s: float = 0.0
     message: Message[Any] | None = None
+    deliveries: int = 0
 
 
 @dataclass(frozen=True, slots=True)

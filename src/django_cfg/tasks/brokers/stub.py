@@ -523,4 +523,5 @@ def _info(dead: _Dead, now: float) -> DeadLetterInfo:
         attempts=len(message.options.get("errors", [])) or dead.entry.fence,
         age_s=now - dead.died_at,
         message=message,
+        deliveries=dead.entry.deliveries,
     )

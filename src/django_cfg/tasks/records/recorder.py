@@ -22,7 +22,7 @@ from django_cfg.tasks.models import Attempt, EngineState, ErrorGroup, TaskRecord
 from django_cfg.tasks.records import rollups
 from django_cfg.tasks.records.policy import Policy
 from django_cfg.tasks.records.rollups import Tally
-from django_cfg.tasks.records.rows import ADDED, COLUMNS, KEPT, Row, Rows, Seen, order_of
+from django_cfg.tasks.records.rows import ADDED, COLUMNS, KEPT, Row, Rows, Seen, is_cancelled, order_of
 from django_cfg.tasks.records.running import Running, TaskLog, running
 from django_cfg.tasks.records.stats import DROPPED
 from django_cfg.tasks.records.upsert import count_errors, upsert
@@ -35,8 +35,8 @@ MOST_TEXT = 64 * 1024 * 1024
 #: One transaction's worth.
 MOST_AT_ONCE = 1_000
 SLOWEST_BACKOFF_S = 5.0
-#: With more events than this in a batch the rollups wait for the next batches, at most so long.
-BUSY, ROLLUP_S = 100, 0.5
+#: Between two writes of the rollups of a process that has much to do.
+ROLLUP_S = 1.0
 
 
 class Recorder(threading.Thread):
@@ -80,7 +80,8 @@ class Recorder(threading.Thread):
         size = len(event.body) + len(event.traceback)
         if len(self._waiting) >= MOST_WAITING or self._text + size > MOST_TEXT:
             self._dropped += 1
-            self._count(seen)
+            with self._tallies_lock:
+                self._count(seen)
         else:
             self._text += size
             self._waiting.append(seen)
@@ -139,24 +140,24 @@ class Recorder(threading.Thread):
             logger.exception("A batch of %d task records was refused; trying one by one.", len(batch))
             self._write_singly(batch)
         self._forget(batch)
-        return self._roll_up(is_due=is_last or len(batch) < BUSY)
+        return self._roll_up(is_due=is_last)
 
     def _forget(self, batch: list[Seen]) -> None:
-        for seen in batch:
-            self._waiting.popleft()
-            self._text -= len(seen.event.body) + len(seen.event.traceback)
-            self._count(seen)
+        with self._tallies_lock:
+            for seen in batch:
+                self._waiting.popleft()
+                self._text -= len(seen.event.body) + len(seen.event.traceback)
+                self._count(seen)
 
     def _count(self, seen: Seen) -> None:
         event = seen.event
         if event.kind is Kind.RELEASED or not event.started:
             return
         key = (int(seen.at // 60), event.queue, event.task)
-        with self._tallies_lock:
-            tally = self._tallies.get(key)
-            if tally is None:
-                tally = self._tallies[key] = Tally()
-            tally.count(event)
+        tally = self._tallies.get(key)
+        if tally is None:
+            tally = self._tallies[key] = Tally()
+        tally.count(event)
 
     def _roll_up(self, *, is_due: bool) -> bool:
         now = time.monotonic()
@@ -215,11 +216,11 @@ class Recorder(threading.Thread):
 
     def _is_wanted(self, seen: Seen) -> bool:
         event, was_shown = seen.event, seen.running is not None and seen.running.writes > 0
-        if event.kind is Kind.RELEASED:
+        if event.kind is Kind.RELEASED and not is_cancelled(event):
             return was_shown
-        if event.kind is not Kind.DONE or self._policy is not Policy.FAILURES:
+        if event.kind in (Kind.RETRY, Kind.DEAD) or self._policy is not Policy.FAILURES:
             return True
-        # A success closes the record that a failure, progress or an earlier life opened.
+        # A success, or a cancellation, closes the record that a failure, progress or an earlier life opened.
         return event.retries > 0 or event.deliveries > 0 or was_shown or '"revived"' in event.body
 
     def _write_singly(self, batch: list[Seen]) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 import msgspec
 from dramatiq import Actor
 
 from django_cfg.tasks.events import TaskSettled
-from django_cfg.tasks.lifecycle import AFTER, FINAL, Kind, State
+from django_cfg.tasks.lifecycle import AFTER, CANCELLED, FINAL, Kind, State
 from django_cfg.tasks.models import Attempt
 from django_cfg.tasks.privacy import scrubbed, secrets_in, shown_arguments, shown_value, signature_of
 from django_cfg.tasks.records.running import Progress, Running
@@ -21,6 +22,9 @@ LONGEST_RESULT = 1000
 #: Order within one claim: every write of the running task, then its outcome.
 WRITES_OF_A_CLAIM = 1_000_000
 OUTCOME = WRITES_OF_A_CLAIM - 1
+
+#: Length of `2026-01-31 12:00:00`; fractions stand behind it, and a zone behind those.
+WHOLE = 19
 
 COLUMNS = (
     *("message_id", "task", "queue", "state", "attempts", "retries", "wait_ms", "run_ms"),
@@ -84,11 +88,12 @@ class Rows:
         self._actors = actors
         self._worker = worker
         self._adapt = adapt
+        self._second = lru_cache(maxsize=64)(self._second_of)
 
     def record(self, seen: Seen, wait_ms: float) -> Row:
         """The row of a task whose claim has ended."""
         event, ended = seen.event, self.moment(seen.at)
-        state = AFTER[event.kind]
+        state = state_after(event)
         return (
             *(event.message_id, event.task, event.queue, state.value),
             *(attempts_of(event), event.retries, wait_ms, event.run_ms),
@@ -159,14 +164,29 @@ class Rows:
         redact = actor.options.get("redact") if actor is not None else None
         return cut(as_json(shown_arguments(body.args, body.kwargs, signature, redact)), LONGEST_ARGUMENTS)
 
-    def moment(self, seconds: float) -> Any:
-        """Seconds since 1970 as the database takes them."""
-        return self._adapt(datetime.fromtimestamp(seconds, UTC))
+    def moment(self, seconds: float) -> str:
+        """Seconds since 1970 as the database takes them in text."""
+        whole, part = divmod(round(seconds * 1_000_000), 1_000_000)
+        text = self._second(whole)
+        return f"{text[:WHOLE]}.{part:06d}{text[WHOLE:]}" if part else text
+
+    def _second_of(self, whole: int) -> str:
+        return str(self._adapt(datetime.fromtimestamp(whole, UTC)))
 
 
 def order_of(event: TaskSettled) -> tuple[int, int]:
     """Generation and order key. A lost run goes on, or is the death of its message: that is said last."""
     return event.generation, event.fence * WRITES_OF_A_CLAIM + OUTCOME - (event.kind is Kind.RETRY)
+
+
+def state_after(event: TaskSettled) -> State:
+    """Where a claim leaves its task. What a cancelled task gives back goes nowhere: the broker drops it."""
+    return State.CANCELLED if is_cancelled(event) else AFTER[event.kind]
+
+
+def is_cancelled(event: TaskSettled) -> bool:
+    """Whether the task was asked to stop while it ran, and did."""
+    return event.kind is Kind.RELEASED and event.reason == CANCELLED
 
 
 def attempts_of(event: TaskSettled) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 from django.db import connections
 
 #: Vendors with a way to say "only if it is newer"; elsewhere a late writer would overwrite newer news.
@@ -35,17 +36,39 @@ def upsert(
         return
     connection = connections[alias]
     conflict = CONFLICTS[connection.vendor](table, columns, key, added, kept)
-    values = f"({', '.join(['%s'] * len(columns))})"
-    head = f"INSERT INTO {table} ({', '.join(columns)}) VALUES "
     with connection.cursor() as cursor:
-        if connection.vendor == "sqlite":  # one prepared statement costs less than a long one
-            cursor.executemany(f"{head}{values} {conflict}", rows)
-            return
-        for start in range(0, len(rows), CHUNK):
-            chunk = rows[start : start + CHUNK]
-            cursor.execute(
-                f"{head}{', '.join([values] * len(chunk))} {conflict}", [value for row in chunk for value in row]
-            )
+        SENDERS[connection.vendor](cursor, table, columns, rows, conflict)
+
+
+def _send_prepared(cursor: Any, table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], end: str) -> None:
+    """One prepared statement, row by row: no server is asked, and a long statement costs more to read."""
+    cursor.executemany(f"{_head(table, columns)} VALUES {_marks(columns)} {end}", rows)
+
+
+def _send_json(cursor: Any, table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], end: str) -> None:
+    """All rows as one value: the driver looks at each value of a statement, which costs more than to encode them."""
+    document = msgspec.json.encode([dict(zip(columns, row, strict=True)) for row in rows]).decode()
+    source = f"json_populate_recordset(NULL::{table}, %s::json)"
+    cursor.execute(f"{_head(table, columns)} SELECT {', '.join(columns)} FROM {source} {end}", [document])
+
+
+def _send_chunks(cursor: Any, table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], end: str) -> None:
+    """Many rows in a statement, few enough for the server's limit of its length."""
+    for start in range(0, len(rows), CHUNK):
+        chunk = rows[start : start + CHUNK]
+        values = ", ".join([_marks(columns)] * len(chunk))
+        cursor.execute(f"{_head(table, columns)} VALUES {values} {end}", [value for row in chunk for value in row])
+
+
+SENDERS = {"postgresql": _send_json, "sqlite": _send_prepared, "mysql": _send_chunks}
+
+
+def _head(table: str, columns: Sequence[str]) -> str:
+    return f"INSERT INTO {table} ({', '.join(columns)})"
+
+
+def _marks(columns: Sequence[str]) -> str:
+    return f"({', '.join(['%s'] * len(columns))})"
 
 
 def _on_conflict(table: str, columns: Sequence[str], key: str, added: Sequence[str], kept: Sequence[str]) -> str:
@@ -83,7 +106,6 @@ def count_errors(alias: str, table: str, columns: Sequence[str], rows: Sequence[
     if not rows:
         return
     connection = connections[alias]
-    values = f"({', '.join(['%s'] * len(columns))})"
     newest = [c for c in columns if c not in ("fingerprint", "seen", "first_seen", "task", "error_type")]
     if connection.vendor == "mysql":
         sets = [f"seen = {table}.seen + VALUES(seen)", *(f"{c} = VALUES({c})" for c in newest)]
@@ -92,4 +114,4 @@ def count_errors(alias: str, table: str, columns: Sequence[str], rows: Sequence[
         sets = [f"seen = {table}.seen + excluded.seen", *(f"{c} = excluded.{c}" for c in newest)]
         conflict = f"ON CONFLICT (fingerprint) DO UPDATE SET {', '.join(sets)}"
     with connection.cursor() as cursor:
-        cursor.executemany(f"INSERT INTO {table} ({', '.join(columns)}) VALUES {values} {conflict}", rows)
+        cursor.executemany(f"{_head(table, columns)} VALUES {_marks(columns)} {conflict}", rows)

@@ -16,6 +16,7 @@ from django.db import close_old_connections, connections
 from dramatiq.logging import get_logger
 
 from django_cfg.tasks.worker.child import DRAINED, SHOWN, TERM, die_with_parent, stop_pipe
+from django_cfg.tasks.worker.signalling import signalling
 from django_cfg.tasks.worker.stacks import stacks
 from django_cfg.tasks.worker.supervisor import Main
 
@@ -58,11 +59,12 @@ def run(chores: Sequence[Chore], leash: int) -> None:
     die_with_parent()
     wake = stop_pipe()
     stopping = threading.Event()
-    threads = [_start(chore, stopping) for chore in chores]
-    wait_for_the_end(chores, wake, leash)
-    stopping.set()
-    for thread in threads:
-        thread.join(LAST_TURN_S)
+    with signalling():  # what dies in a sweep was run by a process that can tell nobody
+        threads = [_start(chore, stopping) for chore in chores]
+        wait_for_the_end(chores, wake, leash)
+        stopping.set()
+        for thread in threads:
+            thread.join(LAST_TURN_S)
 
 
 def wait_for_the_end(chores: Sequence[Chore], wake: int, leash: int) -> None:

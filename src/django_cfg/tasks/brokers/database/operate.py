@@ -126,6 +126,7 @@ def _info(letter: DeadLetter, now_ms: int) -> DeadLetterInfo:
         attempts=max(len(errors), letter.deliveries),
         age_s=max(0, now_ms - letter.died_at) / 1000,
         message=message,
+        deliveries=letter.deliveries,
     )
 
 

@@ -116,7 +116,16 @@ def _values(item: FollowUp, body: str, priority: int) -> tuple[str | int, ...]:
 
 def bury_unread(cursor: Cursor, sql: Statements, message_id: str, reason: str, error: str = "") -> Ending:
     """Move a message to the dead letters as it stands; returns the word for whoever waits for its result."""
-    cursor.later(sql.bury_as_it_is, [reason, error, message_id])
+    return _buried(cursor, sql, sql.bury_as_it_is, message_id, reason, error)
+
+
+def bury_killed(cursor: Cursor, sql: Statements, message_id: str, reason: str) -> Ending:
+    """As `bury_unread`, for a message whose process has just died of it."""
+    return _buried(cursor, sql, sql.bury_killed, message_id, reason, "")
+
+
+def _buried(cursor: Cursor, sql: Statements, how: str, message_id: str, reason: str, error: str) -> Ending:
+    cursor.later(how, [reason, error, message_id])
     cursor.later(sql.remove, [message_id])
     return message_id, ended_badly(reason)
 

@@ -164,12 +164,17 @@ class Statements:
     def bury_as_it_is(self) -> str:
         return self._bury(body="body")
 
-    def _bury(self, body: str) -> str:
+    @property
+    def bury_killed(self) -> str:
+        """With the death that nobody has counted yet."""
+        return self._bury(body="body", deliveries="deliveries + 1")
+
+    def _bury(self, body: str, deliveries: str = "deliveries") -> str:
         news = ("body", "died_at", "generation", "deliveries", "reason", "error")
         return (
             f"INSERT INTO {self.dead} (message_id, queue, task, priority, body, enqueued_at, died_at, generation, "
             f"deliveries, reason, error) SELECT message_id, queue, task, priority, {body}, enqueued_at, "
-            f"{self.now}, generation, deliveries, %s, %s FROM {self.message} WHERE message_id = %s "
+            f"{self.now}, generation, {deliveries}, %s, %s FROM {self.message} WHERE message_id = %s "
             + self.dialect.replace("message_id", news)
         )
 

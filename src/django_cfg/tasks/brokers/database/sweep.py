@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from django_cfg.tasks.brokers.contract import ProcessIdentity
-from django_cfg.tasks.brokers.database.settle import Ending, bury_unread, take_cancelled
+from django_cfg.tasks.brokers.database.settle import Ending, bury_killed, take_cancelled
 from django_cfg.tasks.brokers.database.statements import Statements
 from django_cfg.tasks.brokers.database.transactions import Cursor
 from django_cfg.tasks.brokers.endings import died_with_its_process, lost_for_good
@@ -72,7 +72,7 @@ def _take_from(cursor: Cursor, sql: Statements, broker: EngineBroker, session: i
             swept.endings.append(take_cancelled(cursor, sql, message_id))
         elif deliveries + 1 >= broker.max_deliveries_of(task):
             reason = died_with_its_process(deliveries + 1)
-            swept.endings.append(bury_unread(cursor, sql, message_id, reason))
+            swept.endings.append(bury_killed(cursor, sql, message_id, reason))
             swept.died.append(lost_for_good(message_id, task, reason, *rest))
         else:
             cursor.later(sql.suspect, [message_id])

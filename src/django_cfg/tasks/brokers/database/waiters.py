@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 import select
 import threading
 import time
@@ -13,6 +12,7 @@ from typing import Any
 
 from django.db import DatabaseError, InterfaceError, connections
 
+from django_cfg.tasks.brokers.bell import Bell
 from django_cfg.tasks.brokers.database.statements import CHANNEL
 
 try:
@@ -28,7 +28,6 @@ FIRST_POLL_S, SLOWEST_POLL_S = 0.005, 0.25
 LISTEN_POLL_S, DEAF_POLL_S = 1.0, 0.075
 PROBE_S = 1.0
 FIRST_LOOK_S, SLOWEST_LOOK_S = 0.002, 0.02
-SPENT_READ = 4096
 
 #: (queues) -> (something is ready, milliseconds until the next is due or None)
 Look = Callable[[tuple[str, ...]], tuple[bool, int | None]]
@@ -64,7 +63,8 @@ class PollingWaiter:
             self._woken.clear()
 
     def wake(self) -> None:
-        self._woken.set()
+        if not self._woken.is_set():  # it would take a lock each time
+            self._woken.set()
 
     def close(self) -> None:
         """Nothing to give back."""
@@ -110,17 +110,17 @@ class PostgresWaiter:
         self._alias = alias
         self._look = look
         self._note_direct = note_direct
-        self._read_end, self._write_end = os.pipe()
-        os.set_blocking(self._read_end, False)
-        os.set_blocking(self._write_end, False)
-        self._ends = threading.Lock()
-        self._is_closed = False
+        self._bell = Bell()
         self._listener: Any = None
         self._hears = False
         self._warn_at = math.inf
 
     def wait(self, queues: tuple[str, ...], timeout_s: float) -> None:
-        deadline = time.monotonic() + timeout_s
+        with self._bell.heard() as is_silent:
+            if is_silent:
+                self._wait(queues, time.monotonic() + timeout_s)
+
+    def _wait(self, queues: tuple[str, ...], deadline: float) -> None:
         self._listen()
         while True:
             ready, next_due_ms = self._look(queues)
@@ -133,7 +133,7 @@ class PostgresWaiter:
 
     def _select(self, timeout_s: float) -> bool:
         """Wait for a notification or a wake; True when woken."""
-        ends = [self._read_end]
+        ends = [self._bell.fileno()]
         if self._listener is not None:
             ends.append(self._listener.fileno())
         readable, _, _ = select.select(ends, [], [], timeout_s)
@@ -141,8 +141,8 @@ class PostgresWaiter:
             self._drain()
         if not self._hears and time.monotonic() > self._warn_at:
             self._warn()
-        if self._read_end in readable:
-            os.read(self._read_end, SPENT_READ)
+        if ends[0] in readable:
+            self._bell.answer()
             return True
         return False
 
@@ -190,17 +190,8 @@ class PostgresWaiter:
             listener.close()
 
     def wake(self) -> None:
-        with self._ends:
-            if self._is_closed:
-                return  # a task that outlived its worker; its pipe's number may be another file by now
-            try:
-                os.write(self._write_end, b"w")
-            except BlockingIOError:
-                pass  # the pipe is full of wake-ups already
+        self._bell.ring()
 
     def close(self) -> None:
         self._drop()
-        with self._ends:
-            self._is_closed = True
-            os.close(self._read_end)
-            os.close(self._write_end)
+        self._bell.close()

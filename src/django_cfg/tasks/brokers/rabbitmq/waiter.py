@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import select
-import threading
 import time
 from collections.abc import Callable
 
+from django_cfg.tasks.brokers.bell import Bell
 from django_cfg.tasks.brokers.rabbitmq.link import Link
-
-SPENT_READ = 4096
 
 
 class RabbitWaiter:
@@ -22,13 +19,7 @@ class RabbitWaiter:
 
     def __init__(self, link: Callable[[], Link | None]) -> None:
         self._link = link
-        self._read_end, self._write_end = os.pipe()
-        os.set_blocking(self._read_end, False)
-        os.set_blocking(self._write_end, False)
-        self._ends = threading.Lock()
-        self._is_closed = False
-        self._is_waiting = False
-        self._is_woken = False
+        self._bell = Bell()
 
     # -- called by the exchange thread -----------------------------------------------------------------
 
@@ -38,13 +29,9 @@ class RabbitWaiter:
         Raises:
             BrokerUnreachable: the connection broke.
         """
-        self._is_waiting = True  # from here on a wake writes to the pipe; an earlier one is seen below
-        try:
-            if not self._is_woken:
+        with self._bell.heard() as is_silent:
+            if is_silent:
                 self._wait(bool(queues), time.monotonic() + timeout_s)
-        finally:
-            self._is_waiting = False
-            self._is_woken = False
 
     def _wait(self, is_wanted: bool, deadline: float) -> None:
         link = self._link()
@@ -61,29 +48,17 @@ class RabbitWaiter:
         return is_wanted and bool(link.deliveries)
 
     def _is_rung(self, link: Link | None, left_s: float) -> bool:
-        ends = [self._read_end, link.fileno()] if link is not None else [self._read_end]
+        ends = [self._bell.fileno(), link.fileno()] if link is not None else [self._bell.fileno()]
         readable, _, _ = select.select(ends, [], [], left_s)
-        if self._read_end not in readable:
+        if ends[0] not in readable:
             return False
-        os.read(self._read_end, SPENT_READ)
+        self._bell.answer()
         return True
 
     def close(self) -> None:
-        with self._ends:
-            self._is_closed = True
-            os.close(self._read_end)
-            os.close(self._write_end)
+        self._bell.close()
 
     # -- called by any thread --------------------------------------------------------------------------
 
     def wake(self) -> None:
-        self._is_woken = True
-        if not self._is_waiting:
-            return  # the next wait sees the mark; a write for each finished task would cost more than the task
-        with self._ends:
-            if self._is_closed:
-                return  # a task that outlived its worker; its pipe's number may be another file by now
-            try:
-                os.write(self._write_end, b"w")
-            except BlockingIOError:
-                pass  # the pipe is full of wake-ups already
+        self._bell.ring()

@@ -126,6 +126,7 @@ def _told(letter: Letter, now: int) -> DeadLetterInfo:
         attempts=max(len(errors), letter.head.deliveries),
         age_s=max(0, now - letter.died_at_ms) / 1000,
         message=letter.message,
+        deliveries=letter.head.deliveries,
     )
 
 

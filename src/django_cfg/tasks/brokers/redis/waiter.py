@@ -5,22 +5,20 @@ The blocking read stays open between waits; outcomes and claims go over another 
 
 from __future__ import annotations
 
-import os
 import select
-import threading
 import time
 from collections.abc import Callable
 
 from redis.exceptions import ResponseError
 
 from django_cfg.errors import BrokerUnreachable
+from django_cfg.tasks.brokers.bell import Bell
 from django_cfg.tasks.brokers.redis.link import pack
 from django_cfg.tasks.brokers.redis.server import Server, text
 
 #: The server ends a read after this time; a connection that is silent for longer is dead.
 READ_S = 10
 SILENT_S = READ_S + 5
-SPENT_READ = 4096
 
 #: (queues) -> seconds until a message of theirs can run, None if there is none
 UntilDue = Callable[[tuple[str, ...]], float | None]
@@ -38,13 +36,7 @@ class RedisWaiter:
         self._remind = remind
         self._asked: tuple[str, ...] = ()
         self._asked_at = 0.0
-        self._read_end, self._write_end = os.pipe()
-        os.set_blocking(self._read_end, False)
-        os.set_blocking(self._write_end, False)
-        self._ends = threading.Lock()
-        self._is_closed = False
-        self._is_waiting = False
-        self._is_woken = False
+        self._bell = Bell()
 
     # -- called by the exchange thread -----------------------------------------------------------------
 
@@ -54,13 +46,9 @@ class RedisWaiter:
         Raises:
             BrokerUnreachable: the server does not answer.
         """
-        self._is_waiting = True  # from here on a wake writes to the pipe; an earlier one is seen below
-        try:
-            if not self._is_woken:
+        with self._bell.heard() as is_silent:
+            if is_silent:
                 self._wait(queues, timeout_s)
-        finally:
-            self._is_waiting = False
-            self._is_woken = False
 
     def _wait(self, queues: tuple[str, ...], timeout_s: float) -> None:
         deadline = time.monotonic() + timeout_s
@@ -75,10 +63,10 @@ class RedisWaiter:
 
     def _select(self, timeout_s: float, *, wanted: bool) -> bool:
         """True when there is a reason to end the wait."""
-        ends = [self._read_end, self._link.fileno()] if self._asked else [self._read_end]
+        ends = [self._bell.fileno(), self._link.fileno()] if self._asked else [self._bell.fileno()]
         readable, _, _ = select.select(ends, [], [], timeout_s)
-        if self._read_end in readable:
-            os.read(self._read_end, SPENT_READ)
+        if ends[0] in readable:
+            self._bell.answer()
             return True
         if len(ends) > 1 and ends[1] in readable:
             return self._read_token(wanted=wanted)
@@ -117,22 +105,9 @@ class RedisWaiter:
 
     def close(self) -> None:
         self._drop()
-        with self._ends:
-            self._is_closed = True
-            os.close(self._read_end)
-            os.close(self._write_end)
+        self._bell.close()
 
     # -- called by any thread --------------------------------------------------------------------------
 
     def wake(self) -> None:
-        self._is_woken = True
-        if not self._is_waiting:
-            return  # the next wait sees the mark; a write for each finished task would cost more than the task
-        self._is_waiting = False  # one write is enough
-        with self._ends:
-            if self._is_closed:
-                return  # a task that outlived its worker; its pipe's number may be another file by now
-            try:
-                os.write(self._write_end, b"w")
-            except BlockingIOError:
-                pass  # the pipe is full of wake-ups already
+        self._bell.ring()

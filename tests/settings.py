@@ -121,5 +121,6 @@ DRAMATIQ_BROKER = {"OPTIONS": {"url": "database://default"}}
 DJANGO_CFG_TASKS = {"admin_enabled": True}
 TASKS = {
     "default": {"BACKEND": "django_cfg.tasks.backends.EngineBackend", "QUEUES": [], "OPTIONS": {"max_attempts": 1}},
+    "anywhere": {"BACKEND": "django_cfg.tasks.backends.EngineBackend", "QUEUES": []},
     "retrying": {"BACKEND": "django_cfg.tasks.backends.EngineBackend", "OPTIONS": {"max_attempts": 3}},
 }

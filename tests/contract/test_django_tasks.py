@@ -49,11 +49,12 @@ def status(result: Any) -> str:
 
 def test_what_enqueue_returns_is_what_get_result_returns() -> None:
     later = timezone.now() + timedelta(hours=1)
-    task = work.echo.using(priority=7, queue_name="reports", run_after=later)
+    task = work.echo.using(priority=7, queue_name="reports", run_after=later, backend="anywhere")
     result = task.enqueue(1, (2, 3), {"a": b"text", 5: None}, key=1.5)
     found = task.get_result(result.id)
     assert found == result
     assert (found.task.priority, found.task.queue_name, found.task.run_after) == (7, "reports", later)
+    assert (found.backend, found.task.backend) == ("anywhere", "anywhere")
     assert found.args == [1, [2, 3], {"a": "text", "5": None}]
     assert (found.status, found.attempts, found.errors) == (TaskResultStatus.READY, 0, [])
 
@@ -247,6 +248,15 @@ def test_a_task_that_is_due_later_waits() -> None:
     assert work.runs == ["soon"]
 
 
+def test_a_deferred_task_does_not_jump_those_that_were_enqueued_before_it() -> None:
+    due = timezone.now() + timedelta(milliseconds=200)
+    work.note.enqueue("older")
+    work.note.using(run_after=due).enqueue("deferred")
+    eventually(lambda: timezone.now() > due + timedelta(milliseconds=100))
+    eventually(lambda: (drain(), len(work.runs) == 2)[1])
+    assert work.runs == ["older", "deferred"]
+
+
 def test_a_task_that_expired_fails_without_a_run() -> None:
     result = declared_with(work.note, expires=0.05).enqueue("late")
     threading.Event().wait(0.1)
@@ -429,6 +439,13 @@ def test_purge_empties_the_broker() -> None:
     for result in (waiting, failed):
         with pytest.raises(TaskResultDoesNotExist):
             work.note.get_result(result.id)
+
+
+def test_a_task_of_ours_runs_at_once_on_the_framework_s_own_backend() -> None:
+    immediate = {"BACKEND": f"{compat.MODULE}.backends.immediate.ImmediateBackend"}
+    with override_settings(TASKS={"default": immediate}):
+        assert work.add.enqueue(1, 2).return_value == 3
+        assert drain() == 0
 
 
 def test_a_task_of_another_backend_can_be_sent_to_ours() -> None:

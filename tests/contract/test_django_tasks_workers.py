@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.conf import settings as django_settings
-from django.db import transaction
+from django.db import connections, transaction
+from django.utils import timezone
 
+from django_cfg.errors import SessionLost
 from django_cfg.tasks.brokers.base import EngineBroker
+from django_cfg.tasks.brokers.contract import ProcessIdentity, ResultEntry
+from django_cfg.tasks.brokers.process import identity
 from django_cfg.tasks.compat import TaskResultDoesNotExist, TaskResultStatus
 from django_cfg.testing import drain, eventually
-from django_cfg.testing.contracts import unlogged, working
+from django_cfg.testing.contracts import Client, unlogged, working
+from django_cfg.testing.contracts.tools import done, needs
 from tests.contract import work
 from tests.contract.conftest import BROKERS, PREFIXES, serving
 from tests.contract.work import declared_with, heard
@@ -71,6 +80,76 @@ def test_a_worker_runs_sync_and_async_tasks_and_actors_at_once(broker: EngineBro
     results = [work.add.enqueue(1, 2), work.aadd.enqueue(3, 4)]
     with working(broker):
         assert [result.get(timeout=15) for result in results] == [3, 7]
+
+
+def test_several_tasks_run_at_once_in_threads_and_on_the_event_loop(broker: EngineBroker) -> None:
+    work.arrived.clear()
+    work.together.reset()
+    results = [task.enqueue() for task in (work.meet, work.ameet) for _ in range(3)]
+    with working(broker, threads=6):
+        for result in results:
+            assert result.get(timeout=15) is None
+
+
+def test_a_deferred_task_starts_within_a_second_of_its_time(broker: EngineBroker) -> None:
+    with working(broker):
+        due = timezone.now() + timedelta(seconds=1)
+        result = work.add.using(run_after=due).enqueue(1, 2)
+        assert result.get(timeout=10) == 3
+    assert due <= result.started_at <= due + timedelta(seconds=1)
+
+
+@pytest.mark.postgres
+def test_an_outcome_survives_dropped_connections(broker: EngineBroker) -> None:
+    needs(broker.transaction_alias == "postgres", "its connections are dropped from inside PostgreSQL")
+    with unlogged(), working(broker):
+        result = work.pause.enqueue(0.7)
+        eventually(lambda: status(result) == "RUNNING")
+        with connections["postgres"].cursor() as cursor:
+            cursor.execute(
+                "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+            assert cursor.fetchone()[0] > 0
+        assert result.get(timeout=15) is None
+    assert result.attempts == 1
+
+
+def test_a_task_of_a_host_that_never_returns_runs_elsewhere_and_its_late_outcome_is_refused(
+    broker: EngineBroker,
+) -> None:
+    needs(broker.settles_for_the_dead, "its lease is a connection")
+    broker.settings = replace(broker.settings, lease_ms=300)
+    result = work.echo.enqueue("elsewhere")
+    gone = Client(broker, ProcessIdentity("no-such-host", "gone", 1, "1"))
+    claim = gone.claim_soon()
+    eventually(lambda: broker.sweep(identity()) or broker.sweep(identity()))
+    assert eventually(lambda: drain() or result.ready())
+    entry = ResultEntry({"django_task_result": 1, "status": "FAILED"}, 60_000)
+    with suppress(SessionLost):
+        assert gone.exchange(done(claim, result=entry)).refused == {claim.message_id}
+    assert (result.get(), result.attempts) == ([["elsewhere"], {}], 2)
+
+
+def test_results_go_when_their_time_is_over(broker: EngineBroker, settings: Any) -> None:
+    settings.TASKS_RESULT_EXPIRATION_DAYS = 1 / 86_400
+    result = work.add.enqueue(1, 2)
+    drain()
+    assert result.get(timeout=5) == 3
+    eventually(lambda: not is_known(result))
+
+
+def is_known(result: Any) -> bool:
+    try:
+        result.refresh()
+    except TaskResultDoesNotExist:
+        return False
+    return True
+
+
+def status(result: Any) -> str:
+    result.refresh()
+    return str(result.status)
 
 
 def test_a_task_that_runs_too_long_is_interrupted(broker: EngineBroker) -> None:

@@ -24,7 +24,8 @@ from django_cfg.tasks.brokers.contract import ResultEntry, SessionInfo
 from django_cfg.tasks.brokers.process import identity
 from django_cfg.tasks.doctor import Fact, examine_project, examine_task
 from django_cfg.tasks.doctor import project as project_facts
-from django_cfg.tasks.models import Attempt, OutboxMessage, TaskRecord, Worker
+from django_cfg.tasks.models import Attempt, EngineState, OutboxMessage, TaskRecord, Worker
+from django_cfg.tasks.records.stats import DROPPED
 from django_cfg.testing.contracts import QUEUE, Client, dead, dead_process, declare, done, message, retry
 
 pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
@@ -94,6 +95,12 @@ def test_a_paused_queue_and_dead_letters_are_named(broker: EngineBroker) -> None
     texts = named(examine_project(), f"queue {QUEUE}")
     broker.resume(QUEUE)
     assert texts == [("warn", "is paused; 0 tasks wait"), ("warn", "1 dead letters")]
+
+
+def test_dropped_records_are_named(stub_broker: EngineBroker) -> None:
+    EngineState.objects.create(name=DROPPED, value=7)
+    [fact] = [fact for fact in examine_project() if fact.name == "records"]
+    assert fact.finding == "warn" and fact.text.startswith("7 records") and "TaskConfig(records=" in fact.cure
 
 
 def test_a_worker_of_another_release_is_named(stub_broker: EngineBroker) -> None:

@@ -18,7 +18,7 @@ from django_cfg.modules import task_notices, webhook
 from django_cfg.tasks import signals
 from django_cfg.tasks.brokers.base import EngineBroker
 from django_cfg.tasks.brokers.contract import DeadLetterInfo
-from django_cfg.tasks.events import TaskSettled
+from django_cfg.tasks.events import TaskSettled, WorkerNews
 from django_cfg.tasks.models import EngineState
 from django_cfg.tasks.worker import notices
 from django_cfg.tasks.worker.notices import Notice, Teller, notice, shown
@@ -33,6 +33,7 @@ BROKERS = [
     pytest.param("postgres_broker", marks=pytest.mark.postgres),
     pytest.param("redis_broker", marks=pytest.mark.redis),
 ]
+WORKER = WorkerNews("host", 1, ("default",), 1)
 HOOK = "https://hooks.example/hush-hush"
 
 
@@ -184,6 +185,7 @@ def test_signals_say_how_each_task_ended_and_a_broken_receiver_harms_nobody(
     stub_broker: EngineBroker, caplog: pytest.LogCaptureFixture
 ) -> None:
     heard: list[tuple[str, str]] = []
+    workers: list[tuple[str, str, WorkerNews]] = []
     done = threading.Event()
 
     def broken(**_: Any) -> None:
@@ -201,6 +203,9 @@ def test_signals_say_how_each_task_ended_and_a_broken_receiver_harms_nobody(
         (signals.task_dead_lettered, hear("dead")),
         (signals.task_retried, hear("retried")),
         (signals.task_completed, broken),
+        (signals.task_enqueued, hear("enqueued")),
+        (signals.worker_started, lambda sender, event, **kwargs: workers.append(("started", sender, event))),
+        (signals.worker_stopped, lambda sender, event, **kwargs: workers.append(("stopped", sender, event))),
     ]
     for signal, receiver in receivers:
         signal.connect(receiver, weak=False)
@@ -210,12 +215,14 @@ def test_signals_say_how_each_task_ended_and_a_broken_receiver_harms_nobody(
 
     try:
         well, ill = declare(lambda: done.set(), actor_name="well"), declare(fails, max_retries=1, min_backoff=10)
-        with signalling(), working(stub_broker):
+        with signalling(WORKER), working(stub_broker):
             well.send()
             ill.send()
             eventually(lambda: ("dead", "fails") in heard and ("completed", "well") in heard)
     finally:
         for signal, receiver in receivers:
             signal.disconnect(receiver)
-    assert sorted(heard) == [("completed", "well"), ("dead", "fails"), ("retried", "fails")]
+    enqueued = [("enqueued", "fails"), ("enqueued", "well")]  # a retry is no enqueue
+    assert sorted(heard) == [("completed", "well"), ("dead", "fails"), *enqueued, ("retried", "fails")]
+    assert workers == [("started", "host:1", WORKER), ("stopped", "host:1", WORKER)]
     assert "failed for task well" in caplog.text

@@ -15,7 +15,8 @@ from django.utils import timezone
 from django_cfg.errors import BrokerUnreachable
 from django_cfg.tasks.brokers.base import EngineBroker
 from django_cfg.tasks.brokers.contract import DeadFilter
-from django_cfg.tasks.models import OutboxMessage
+from django_cfg.tasks.models import EngineState, OutboxMessage
+from django_cfg.tasks.records.stats import DROPPED
 from django_cfg.testing.contracts import Client, dead, message
 
 pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
@@ -66,13 +67,26 @@ def test_status_says_what_is_on_its_way_to_the_broker(broker: EngineBroker) -> N
 
 def test_status_tells_more_when_asked(broker: EngineBroker) -> None:
     broker.enqueue(message("work", queue="critical"), delay=60_000)
-    line = run("dramatiq_status", "--queue", "critical", "--verbose")
-    assert line.endswith("1 scheduled, 0 retrying, 0 dead, oldest waiting -")
+    first, last = run("dramatiq_status", "--queue", "critical", "--verbose").splitlines()
+    assert first.endswith("1 scheduled, 0 retrying, 0 dead, oldest waiting -")
+    assert last == "Records: 0 dropped"
+
+
+def test_status_tells_of_a_pause_and_of_dropped_records(broker: EngineBroker) -> None:
+    broker.pause("critical")
+    EngineState.objects.create(name=DROPPED, value=7)
+    line, last = run("dramatiq_status", "--queue", "critical", "--verbose").splitlines()
+    assert line.endswith(", paused") and last == "Records: 7 dropped"
+    assert run("dramatiq_status", "--queue", "critical") == "Queue: critical (0 pending, 0 processing), paused"
+    document = json.loads(run("dramatiq_status", "--queue", "critical", "--json"))
+    assert (document["queues"][0]["paused"], document["records_dropped"]) == (True, 7)
+    broker.resume("critical")
+    assert "paused" not in run("dramatiq_status", "--queue", "critical", "--verbose")
 
 
 def test_status_as_json_has_stable_keys(broker: EngineBroker) -> None:
     (queue,) = json.loads(run("dramatiq_status", "--queue", "critical", "--json"))["queues"]
-    keys = {"queue", "pending", "scheduled", "running", "retrying", "dead", "oldest_pending_age_s"}
+    keys = {"queue", "pending", "scheduled", "running", "retrying", "dead", "oldest_pending_age_s", "paused"}
     assert set(queue) == keys
 
 

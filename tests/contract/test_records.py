@@ -7,14 +7,16 @@ import logging
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import dramatiq
 import pytest
 from django.conf import settings as django_settings
+from django.utils import timezone
 from dramatiq import broker as dramatiq_broker
 
-from django_cfg.tasks import Secret, actions, current_task, queries
+from django_cfg.tasks import Secret, actions, current_task, queries, upkeep
 from django_cfg.tasks.brokers import make
 from django_cfg.tasks.brokers.base import EngineBroker
 from django_cfg.tasks.brokers.contract import DeadFilter
@@ -136,6 +138,28 @@ def test_what_a_task_sends_knows_its_parent(broker: EngineBroker) -> None:
         record_of(first, "completed")
         assert record_of(sent[0], "completed").parent_id == first.message_id
     assert TaskRecord.objects.get(pk=first.message_id).parent_id == ""
+
+
+@pytest.mark.django_db(transaction=True, databases="__all__")  # cancelling looks into every outbox
+def test_a_task_that_is_cancelled_while_it_runs_is_recorded_as_cancelled(broker: EngineBroker) -> None:
+    started, stop = threading.Event(), threading.Event()
+
+    def patient() -> None:
+        started.set()
+        while not stop.wait(0.01):
+            current_task().raise_if_cancelled()
+
+    actor = declare(patient)
+    with working(broker):
+        sent = actor.send()
+        try:
+            assert started.wait(15)
+            actions.cancel(sent.message_id)
+            record = record_of(sent, "cancelled")
+        finally:
+            stop.set()
+    assert record.finished_at is not None and record.reason == "cancelled"
+    assert upkeep.reconcile(timezone.now() + timedelta(minutes=2)) == 0
 
 
 def test_rollups_count_what_ran_and_tell_percentiles(broker: EngineBroker) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,9 @@ from django_cfg.tasks.compat import TaskContext
 
 #: What ran, and how often.
 runs: list[Any] = []
+#: Where three tasks meet, if they run at the same time.
+together = threading.Barrier(3)
+arrived: list[int] = []
 
 
 @task
@@ -79,6 +83,21 @@ def pause(seconds: float) -> None:
 @task
 def note(name: Any) -> None:
     runs.append(name)
+
+
+@task
+def meet() -> None:
+    """Ends when two others have come."""
+    together.wait(10)
+
+
+@task
+async def ameet() -> None:
+    """Ends when two others have come, without a thread that waits for them."""
+    arrived.append(1)
+    async with asyncio.timeout(10):
+        while len(arrived) < 3:
+            await asyncio.sleep(0.005)
 
 
 @contextmanager

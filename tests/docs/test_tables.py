@@ -41,3 +41,14 @@ def test_every_flag_of_rundramatiq_has_its_row() -> None:
     flags = {flag for action in parser._actions for flag in action.option_strings if flag.startswith("--")}
     shown = {name.split()[0] for name in rows("workers.md")}
     assert flags - OF_DJANGO <= shown
+
+
+def test_every_test_that_the_guide_of_django_tasks_names_is_there() -> None:
+    text = (GUIDES / "django-tasks.md").read_text(encoding="utf-8")
+    rows_of_table = re.findall(r"^\| (\d+) [^|]+ \| (.+) \|$", text, re.M)
+    assert [int(number) for number, _ in rows_of_table] == list(range(1, 26))
+    for _, cell in rows_of_table:
+        named = re.findall(r"`([\w/]+\.py)::(\w+)`", cell)
+        assert named
+        for path, name in named:
+            assert f"def {name}(" in (REPOSITORY / "tests" / path).read_text(encoding="utf-8"), name

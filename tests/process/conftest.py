@@ -136,6 +136,15 @@ def failing(secret):
     raise ValueError("on purpose")
 
 
+@dramatiq.actor(max_retries=0)
+def ailing():
+    """Fails until somebody heals it."""
+    note("start")
+    if not (HERE / "healed").exists():
+        raise ValueError("not healed")
+    note("end")
+
+
 @dramatiq.actor(queue_name="mail")
 def mail():
     note("start")
@@ -336,6 +345,16 @@ def _comm(pid: int) -> str:
 
 def is_running(pid: int) -> bool:
     return bool(fields := _stat(pid)) and fields[0] not in "ZX"
+
+
+def faketime_library() -> str:
+    """Moves the clock of one process tree, as NTP or an administrator would."""
+    found = sorted(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))
+    if not found and os.environ.get("CI") == "true":
+        pytest.fail("libfaketime is missing; in CI its test must run", pytrace=False)
+    if not found:
+        pytest.skip("needs libfaketime (apt install faketime)")
+    return str(found[0])
 
 
 @contextlib.contextmanager

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
+import urllib.request
 from pathlib import Path
 
 import pytest
 from django.conf import settings
 
 from django_cfg.testing.waiting import eventually
-from tests.process.conftest import SQLITE_OPTIONS, Project
+from tests.process.conftest import SQLITE_OPTIONS, Project, Workers
 
 CANARY = "canary-7f3a-secret"
 #: What a worker needs whole, until it has run or its dead letter is cleared; and what a task gives to its sender.
@@ -96,7 +98,7 @@ def everything_stored(file: Path) -> dict[tuple[str, str], str]:
 
 def site(project: Project) -> None:
     """The generated project with admin pages."""
-    project.write(admin_enabled=True, processes=1, max_retries=1)
+    project.write(admin_enabled=True, processes=1, max_retries=1, prometheus_enabled=True)
     (project.path / "work" / "tasks.py").write_text("from work.leaks import *\n")
     (project.path / "work" / "leaks.py").write_text(TASKS)
     (project.path / "urls.py").write_text(
@@ -120,15 +122,26 @@ DATABASES["default"]["OPTIONS"] = {SQLITE_OPTIONS!r}
     project.manage("migrate", "-v0")
 
 
-def test_a_secret_shows_up_in_no_log_no_table_no_document_and_no_page(project: Project) -> None:
+def numbers(workers: Workers) -> str:
+    """What Prometheus gets."""
+    found = re.search(r"Metrics are served on (\S+)\.", workers.log)
+    assert found, workers.log
+    with urllib.request.urlopen(found[1], timeout=10) as answer:
+        return str(answer.read().decode())
+
+
+def test_a_secret_shows_up_in_no_log_no_table_no_number_no_document_and_no_page(project: Project) -> None:
     site(project)
     ids = project.run(SEND)
-    workers = project.start()
+    workers = project.start(dramatiq_prom_port="0")
     eventually(lambda: project.counts()["dead"] == 2, within_s=40)
+    metrics = numbers(workers)
+    assert 'dramatiq_tasks_total{status="dead_letter",task_name="leaky"} 1.0' in metrics and CANARY not in metrics
     shown = [project.manage("dramatiq_tasks", "show", message_id, "--json").stdout for message_id in ids]
-    shown += [project.manage(*words).stdout for words in (
+    shown += [project.manage(*words, check=False).stdout for words in (
         ("dramatiq_tasks", "list", "--json"), ("dramatiq_tasks", "failures", "--json"), ("dramatiq_tasks", "audit"),
         ("dramatiq_status", "--verbose", "--json"), ("dramatiq_workers", "--json"),
+        *(("dramatiq_doctor", message_id, "--json") for message_id in ids[::2]),
     )]  # fmt: skip
     assert [json.loads(text)["task"]["state"] for text in shown[:3]] == ["dead_letter", "completed", "dead_letter"]
     assert not [text for text in shown if CANARY in text]

@@ -80,5 +80,29 @@ class OutcomeRefused:
     queue: str
 
 
+@dataclass(frozen=True, slots=True)
+class TaskEnqueued:
+    """A task was sent: it is stored, or part of the sender's transaction.
+
+    Attributes:
+        delay_ms: how long it is to wait at least; 0 for one that may run at once.
+    """
+
+    message_id: str
+    task: str
+    queue: str
+    delay_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerNews:
+    """A worker process started or stops."""
+
+    host: str
+    pid: int
+    queues: tuple[str, ...]
+    threads: int
+
+
 task_settled: Event[TaskSettled] = Event("task_settled")
 outcome_refused: Event[OutcomeRefused] = Event("outcome_refused")

@@ -43,6 +43,9 @@ AFTER: dict[Kind, State] = {
     Kind.RELEASED: State.PENDING,
 }
 
+#: Why a running task gives its claim back when an operator asked it to stop and it did: pending, and cancelled at once.
+CANCELLED = "cancelled"
+
 FINAL = frozenset({State.COMPLETED, State.DEAD_LETTER, State.CANCELLED})
 
 

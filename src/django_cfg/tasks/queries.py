@@ -44,6 +44,11 @@ def outbox() -> list[Backlog]:
     return look.backlog()
 
 
+def paused_queues() -> frozenset[str]:
+    """Queues from which nothing starts until somebody resumes them."""
+    return frozenset(broker().paused_queues())
+
+
 def workers() -> list[WorkerStats]:
     """Every announced worker process, by host and pid: active, idle or lost. Never a web process."""
     return roster.workers()

@@ -112,12 +112,13 @@ def _dead(broker: EngineBroker, result_id: str) -> AnyResult | None:
 def _in_outbox(broker: EngineBroker, result_id: str) -> AnyResult | None:
     if _is_async():
         return None  # nobody may wait for a database here; `aget_result` does it in a thread
-    outbox: Any = import_module("django_cfg.tasks.brokers.outbox.look")  # by name, as above
+    # By name, as above.
+    look: Any = import_module("django_cfg.tasks.brokers.outbox.look")
+    relay: Any = import_module("django_cfg.tasks.brokers.outbox.relay")
     # What is not committed is in a transaction of this thread; the rest leaves its outbox within milliseconds.
     used = {c.alias for c in connections.all(initialized_only=True) if c.in_atomic_block} | {DEFAULT_DB_ALIAS}
-    found = outbox.find(
-        result_id, [alias for alias in used if alias != broker.transaction_alias and outbox.has_table(alias)]
-    )
+    aliases = [alias for alias in used if alias != broker.transaction_alias and relay.has_table(alias)]
+    found = look.find(result_id, aliases)
     return None if found is None or not _is_task(found.message) else results.from_message(found.message)
 
 

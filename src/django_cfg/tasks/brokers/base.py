@@ -34,6 +34,7 @@ from django_cfg.tasks.brokers.contract import (
 )
 from django_cfg.tasks.brokers.outbox.cancel import cancel as cancel_unpublished
 from django_cfg.tasks.brokers.outbox.put import put
+from django_cfg.tasks.brokers.telling import tell_enqueued
 from django_cfg.tasks.brokers.transactions import open_transaction
 from django_cfg.tasks.conf import TaskSettings
 from django_cfg.tasks.middleware.groups import EngineGroupCallbacks
@@ -394,11 +395,14 @@ class EngineBroker(Broker):
             self.emit_before("enqueue", message, span)
             collected = collector.enqueue(message, span)
             self.emit_after("enqueue", collected, span)
+            if message.message_id != collector.claim.message_id:  # else it is a retry
+                tell_enqueued(collected, span)
             return collected
         self._refuse_if_disabled()
         self.emit_before("enqueue", message, span)
         self._accept([FollowUp(message, span or 0)])
         self.emit_after("enqueue", message, span)
+        tell_enqueued(message, span)
         return message
 
     def enqueue_many(self, messages: Iterable[Message[Any]], *, delay: Any = None) -> list[Message[Any]]:
@@ -410,6 +414,7 @@ class EngineBroker(Broker):
         self._accept(batch)
         for item in batch:
             self.emit_after("enqueue", item.message, item.delay_ms)
+            tell_enqueued(item.message, item.delay_ms)
         return [item.message for item in batch]
 
     def _accept(self, batch: Sequence[FollowUp]) -> None:

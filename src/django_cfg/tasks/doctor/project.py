@@ -207,8 +207,15 @@ def outbox(broker: EngineBroker, settings: TaskSettings) -> Iterator[Fact]:
             )
 
 
+def records(broker: EngineBroker, settings: TaskSettings) -> Iterator[Fact]:
+    """Records that were never written. Their tasks ran, and the rollups counted them."""
+    if dropped := queries.records_dropped():
+        text = f"{dropped} records of tasks were dropped: their database was too slow or away for too long"
+        yield warn("records", text, "a faster database, or fewer records: TaskConfig(records='finished' or 'failures')")
+
+
 def _is_stuck(session: SessionInfo, is_dead: bool) -> bool:
     return is_dead or session.lease_left_s < -SWEEP_PATIENCE_S
 
 
-LOOKS = (server, address, clock, workers, queues, leases, outbox)
+LOOKS = (server, address, clock, workers, queues, leases, outbox, records)

@@ -12,7 +12,7 @@ from functools import cached_property
 from os import getpid
 from typing import Any
 
-from django.db import InterfaceError, OperationalError, connections, transaction
+from django.db import InterfaceError, OperationalError, connections, reset_queries, transaction
 from django.db.models import F
 from dramatiq import Actor
 
@@ -22,7 +22,7 @@ from django_cfg.tasks.models import Attempt, EngineState, ErrorGroup, TaskRecord
 from django_cfg.tasks.records import rollups
 from django_cfg.tasks.records.policy import Policy
 from django_cfg.tasks.records.rollups import Tally
-from django_cfg.tasks.records.rows import ADDED, COLUMNS, KEPT, Row, Rows, Seen, order_of
+from django_cfg.tasks.records.rows import ADDED, COLUMNS, KEPT, Row, Rows, Seen, is_cancelled, order_of
 from django_cfg.tasks.records.running import Running, TaskLog, running
 from django_cfg.tasks.records.stats import DROPPED
 from django_cfg.tasks.records.upsert import count_errors, upsert
@@ -119,6 +119,7 @@ class Recorder(threading.Thread):
         while not self._stopping.is_set():
             self._wake.wait()
             self._wake.clear()
+            reset_queries()  # with DEBUG they would be kept
             if len(self._waiting) < MOST_AT_ONCE or backoff_s > LATENCY_S:
                 self._stopping.wait(backoff_s)
             backoff_s = LATENCY_S if self._turn() else min(backoff_s * 2, SLOWEST_BACKOFF_S)
@@ -216,11 +217,11 @@ class Recorder(threading.Thread):
 
     def _is_wanted(self, seen: Seen) -> bool:
         event, was_shown = seen.event, seen.running is not None and seen.running.writes > 0
-        if event.kind is Kind.RELEASED:
+        if event.kind is Kind.RELEASED and not is_cancelled(event):
             return was_shown
-        if event.kind is not Kind.DONE or self._policy is not Policy.FAILURES:
+        if event.kind in (Kind.RETRY, Kind.DEAD) or self._policy is not Policy.FAILURES:
             return True
-        # A success closes the record that a failure, progress or an earlier life opened.
+        # A success, or a cancellation, closes the record that a failure, progress or an earlier life opened.
         return event.retries > 0 or event.deliveries > 0 or was_shown or '"revived"' in event.body
 
     def _write_singly(self, batch: list[Seen]) -> None:

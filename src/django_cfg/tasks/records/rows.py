@@ -12,7 +12,7 @@ import msgspec
 from dramatiq import Actor
 
 from django_cfg.tasks.events import TaskSettled
-from django_cfg.tasks.lifecycle import AFTER, FINAL, Kind, State
+from django_cfg.tasks.lifecycle import AFTER, CANCELLED, FINAL, Kind, State
 from django_cfg.tasks.models import Attempt
 from django_cfg.tasks.privacy import scrubbed, secrets_in, shown_arguments, shown_value, signature_of
 from django_cfg.tasks.records.running import Progress, Running
@@ -93,7 +93,7 @@ class Rows:
     def record(self, seen: Seen, wait_ms: float) -> Row:
         """The row of a task whose claim has ended."""
         event, ended = seen.event, self.moment(seen.at)
-        state = AFTER[event.kind]
+        state = state_after(event)
         return (
             *(event.message_id, event.task, event.queue, state.value),
             *(attempts_of(event), event.retries, wait_ms, event.run_ms),
@@ -177,6 +177,16 @@ class Rows:
 def order_of(event: TaskSettled) -> tuple[int, int]:
     """Generation and order key. A lost run goes on, or is the death of its message: that is said last."""
     return event.generation, event.fence * WRITES_OF_A_CLAIM + OUTCOME - (event.kind is Kind.RETRY)
+
+
+def state_after(event: TaskSettled) -> State:
+    """Where a claim leaves its task. What a cancelled task gives back goes nowhere: the broker drops it."""
+    return State.CANCELLED if is_cancelled(event) else AFTER[event.kind]
+
+
+def is_cancelled(event: TaskSettled) -> bool:
+    """Whether the task was asked to stop while it ran, and did."""
+    return event.kind is Kind.RELEASED and event.reason == CANCELLED
 
 
 def attempts_of(event: TaskSettled) -> int:

@@ -20,7 +20,7 @@ from django_cfg.tasks.log.apart import apart
 from django_cfg.tasks.worker.engine_worker import EngineWorker
 from django_cfg.tasks.worker.ledger import Bank, Ledger, Ledgers
 from django_cfg.tasks.worker.registry import announced
-from django_cfg.tasks.worker.signalling import signalling
+from django_cfg.tasks.worker.signalling import signalling, this_worker
 from django_cfg.tasks.worker.stacks import stacks
 from django_cfg.tasks.worker.supervisor import DRAIN, HELD_SIGNALS, RELOAD, SHOW
 from django_cfg.tasks.worker.threads import EngineThread
@@ -54,7 +54,7 @@ def _serve(broker: EngineBroker, queues: Sequence[str], threads: int, ledgers: L
     broker.emit_after("process_boot")
     worker = EngineWorker(broker, queues=queues, worker_threads=threads, ledger=Ledger(bank, ledgers.guardian))
     worker.start()
-    with announced(worker), signalling():
+    with announced(worker), signalling(this_worker(queues, threads)):
         is_orphan = wait_for_the_end(worker, wake, leash)
         worker.stop(timeout=ORPHAN_TIMEOUT_MS if is_orphan else broker.settings.shutdown_timeout_ms)
     broker.close()

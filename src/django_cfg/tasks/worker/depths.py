@@ -14,6 +14,8 @@ from dramatiq.logging import get_logger
 from django_cfg.errors import BrokerError
 from django_cfg.tasks.brokers.base import EngineBroker
 from django_cfg.tasks.brokers.contract import QueueStats
+from django_cfg.tasks.conf import records_alias
+from django_cfg.tasks.records import stats as records
 from django_cfg.tasks.worker import roster
 
 logger = get_logger(__name__)
@@ -47,7 +49,7 @@ class Depths:
     def _look(self) -> list[Any]:
         try:
             stats = bounded(self._broker.queue_stats(), frozenset(self._broker.queues))
-            return [_up(1), *_of_queues(stats), _of_workers()]
+            return [_up(1), *_of_queues(stats), _of_workers(), _of_records()]
         except (BrokerError, DatabaseError, InterfaceError) as error:
             logger.warning("Queue depths are missing in this scrape: %s", error)
             return [_up(0)]
@@ -96,6 +98,13 @@ def _of_workers() -> Any:
     for status in roster.Status:
         gauge.add_metric([status.value], counts[status])
     return gauge
+
+
+def _of_records() -> Any:
+    from prometheus_client.core import CounterMetricFamily  # the extra `prometheus`
+
+    dropped = records.dropped(records_alias())
+    return CounterMetricFamily("dramatiq_records_dropped", "Records that were never written", value=dropped)
 
 
 def _gauge(name: str, text: str, *labels: str) -> Any:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from django_cfg.tasks.brokers.base import EngineBroker
 from django_cfg.tasks.worker.engine_worker import EngineWorker
 from django_cfg.tasks.worker.registry import announced
-from django_cfg.tasks.worker.signalling import signalling
+from django_cfg.tasks.worker.signalling import signalling, this_worker
 
 LOOK_S = 0.02
 
@@ -28,7 +28,7 @@ def run(broker: EngineBroker, queues: Sequence[str], threads: int, *, most_runs:
     worker = EngineWorker(broker, queues=queues, worker_threads=threads)
     worker.exchange.most_runs = math.inf if most_runs is None else most_runs
     worker.start()
-    with announced(worker), signalling():
+    with announced(worker), signalling(this_worker(queues, threads)):
         while not _is_over(worker, is_batch) and not select.select([wake], [], [], LOOK_S)[0]:
             pass
         worker.stop(timeout=broker.settings.shutdown_timeout_ms)

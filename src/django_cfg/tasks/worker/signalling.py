@@ -5,14 +5,15 @@ from __future__ import annotations
 import logging
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from django.db import close_old_connections, connections
+from django.db import close_old_connections, connections, reset_queries
 from django.dispatch import Signal
 
 from django_cfg.tasks import signals
-from django_cfg.tasks.events import OutcomeRefused, TaskSettled, outcome_refused, task_settled
+from django_cfg.tasks.brokers.process import identity
+from django_cfg.tasks.events import OutcomeRefused, TaskSettled, WorkerNews, outcome_refused, task_settled
 from django_cfg.tasks.lifecycle import Kind
 
 logger = logging.getLogger(__name__)
@@ -24,21 +25,35 @@ SETTLED = {
     Kind.DEAD: signals.task_dead_lettered,
     Kind.RELEASED: signals.task_given_back,
 }
-Fact = TaskSettled | OutcomeRefused
+Fact = TaskSettled | OutcomeRefused | WorkerNews
 
 
 @contextmanager
-def signalling() -> Iterator[None]:
-    """Send signals while the block runs. Nothing is queued for a signal that nobody receives."""
+def signalling(worker: WorkerNews | None = None) -> Iterator[None]:
+    """Send signals while the block runs. Nothing is queued for a signal that nobody receives.
+
+    Parameters:
+        worker: a process that says when it starts and stops; None: one that runs no tasks.
+    """
     sender = Sender()
     sender.start()
     stops = [task_settled.subscribe(sender.settled), outcome_refused.subscribe(sender.refused)]
+    if worker is not None:
+        sender.put(signals.worker_started, worker)
     try:
         yield
     finally:
+        if worker is not None:
+            sender.put(signals.worker_stopped, worker)
         for stop in stops:
             stop()
         sender.finish()
+
+
+def this_worker(queues: Sequence[str], threads: int) -> WorkerNews:
+    """What this process says about itself."""
+    process = identity()
+    return WorkerNews(process.host, process.pid, tuple(queues), threads)
 
 
 class Sender(threading.Thread):
@@ -50,12 +65,13 @@ class Sender(threading.Thread):
         self._dropped = 0
 
     def settled(self, event: TaskSettled) -> None:
-        self._put(SETTLED[event.kind], event)
+        self.put(SETTLED[event.kind], event)
 
     def refused(self, event: OutcomeRefused) -> None:
-        self._put(signals.task_lease_lost, event)
+        self.put(signals.task_lease_lost, event)
 
-    def _put(self, signal: Signal, event: Fact) -> None:
+    def put(self, signal: Signal, event: Fact) -> None:
+        """Send it soon, if anybody receives it."""
         if not signal.receivers:
             return
         try:
@@ -66,15 +82,18 @@ class Sender(threading.Thread):
     def run(self) -> None:
         while (item := self._queue.get()) is not None:
             close_old_connections()
+            reset_queries()
             self._send(*item)
             self._report()
         connections.close_all()
 
     def _send(self, signal: Signal, event: Fact) -> None:
-        for receiver, answer in signal.send_robust(sender=event.task, event=event):
+        about = f"{event.host}:{event.pid}" if isinstance(event, WorkerNews) else event.task
+        for receiver, answer in signal.send_robust(sender=about, event=event):
             if isinstance(answer, Exception):
                 name = getattr(receiver, "__qualname__", type(receiver).__name__)
-                logger.error("Receiver %s failed for task %s %s.", name, event.task, event.message_id, exc_info=answer)
+                what = about if isinstance(event, WorkerNews) else f"task {about} {event.message_id}"
+                logger.error("Receiver %s failed for %s.", name, what, exc_info=answer)
 
     def _report(self) -> None:
         if self._dropped:

@@ -19,6 +19,7 @@ from django_cfg.errors import TaskCancelled
 from django_cfg.tasks.brokers.base import EngineBroker
 from django_cfg.tasks.brokers.collector import as_stored, secrets_of
 from django_cfg.tasks.brokers.contract import ClaimedMessage, Outcome
+from django_cfg.tasks.lifecycle import CANCELLED
 from django_cfg.tasks.middleware.interrupts import TaskSlot
 from django_cfg.tasks.privacy import scrubbed
 from django_cfg.tasks.records import cancelling
@@ -93,7 +94,7 @@ class EngineThread(WorkerThread):
             error = message._exception
             outcome = collector.outcome(failed=message.failed, skipped=skipped, error=error)
             if was_cancelled(message, error):
-                outcome = released(message.claim, "cancelled", started=True)
+                outcome = released(message.claim, CANCELLED, started=True)
             self.broker.end()
             self.current = None
             self._hand_over(outcome)

@@ -102,7 +102,8 @@ def test_a_broker_that_does_not_answer_is_a_metric_and_no_error(stub: EngineBrok
 
     registry = CollectorRegistry()
     registry.register(Depths(stub))
-    assert "dramatiq_broker_up 1.0" in generate_latest(registry).decode()
+    text = generate_latest(registry).decode()
+    assert "dramatiq_broker_up 1.0" in text and "dramatiq_records_dropped_total 0.0" in text
     monkeypatch.setattr(stub, "queue_stats", away)
     registry = CollectorRegistry()
     registry.register(Depths(stub))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
@@ -18,13 +18,31 @@ from django_cfg.tasks.worker.queue_names import split
 from django_cfg.units import humane, s_to_ms
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What one look has seen."""
+
+    queues: list[QueueStats]
+    paused: frozenset[str]
+    outbox: list[Backlog]
+    records_dropped: int
+
+
+def look(names: list[str]) -> Found:
+    """Ask the broker and the database of the records."""
+    chosen = choose(queries.queue_stats(), names)
+    return Found(chosen, queries.paused_queues(), queries.outbox(), queries.records_dropped())
+
+
 class Command(BaseCommand):
     help = "Show how many tasks wait and run in each queue. Exit codes: 0, 2 (unknown queue), 3 (no answer)."
     requires_system_checks = ()
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--queue", "--queues", nargs="+", action="extend", default=[], help="only these queues")
-        parser.add_argument("--verbose", action="store_true", help="also scheduled, retrying, dead, oldest waiting")
+        parser.add_argument(
+            "--verbose", action="store_true", help="also scheduled, retrying, dead, oldest waiting, records dropped"
+        )
         parser.add_argument("--json", action="store_true", help="one JSON document (one a look with --watch)")
         parser.add_argument(
             "--watch", nargs="?", const=2.0, type=duration, metavar="S", help="look again every S seconds (2)"
@@ -40,9 +58,8 @@ class Command(BaseCommand):
     def _look(self, options: dict[str, Any]) -> None:
         while True:
             with reachable():
-                found = choose(queries.queue_stats(), split(options["queue"]))
-                outbox = queries.outbox()
-            self.stdout.write(as_json(found, outbox) if options["json"] else as_text(found, outbox, options["verbose"]))
+                found = look(split(options["queue"]))
+            self.stdout.write(as_json(found) if options["json"] else as_text(found, options["verbose"]))
             if options["watch"] is None:
                 return
             self.stdout.flush()
@@ -61,10 +78,15 @@ def choose(found: list[QueueStats], names: list[str]) -> list[QueueStats]:
     return [known[name] for name in names] if names else found
 
 
-def as_text(found: list[QueueStats], outbox: list[Backlog], is_verbose: bool) -> str:
-    lines = [line(stats) + (more(stats) if is_verbose else "") for stats in found]
+def as_text(found: Found, is_verbose: bool) -> str:
+    lines = [_queue(stats, stats.queue in found.paused, is_verbose) for stats in found.queues]
     lines = lines or ["No queues: no task is declared, and nothing waits."]
-    return "\n".join([*lines, *map(outbox_line, outbox)])
+    last = [f"Records: {found.records_dropped} dropped"] if is_verbose else []
+    return "\n".join([*lines, *map(outbox_line, found.outbox), *last])
+
+
+def _queue(stats: QueueStats, is_paused: bool, is_verbose: bool) -> str:
+    return line(stats) + (more(stats) if is_verbose else "") + (", paused" if is_paused else "")
 
 
 def outbox_line(backlog: Backlog) -> str:
@@ -83,5 +105,7 @@ def more(stats: QueueStats) -> str:
     return f" {stats.scheduled} scheduled, {shown(stats.retrying)} retrying, {stats.dead} dead, oldest waiting {oldest}"
 
 
-def as_json(found: list[QueueStats], outbox: list[Backlog]) -> str:
-    return json.dumps({"schema": 1, "queues": list(map(asdict, found)), "outbox": list(map(asdict, outbox))})
+def as_json(found: Found) -> str:
+    rows = [{**asdict(stats), "paused": stats.queue in found.paused} for stats in found.queues]
+    outbox = list(map(asdict, found.outbox))
+    return json.dumps({"schema": 1, "queues": rows, "outbox": outbox, "records_dropped": found.records_dropped})

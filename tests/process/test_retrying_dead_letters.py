@@ -1,0 +1,45 @@
+"""Dead letters are retried while workers run and one is killed: each runs exactly once more, and none is lost."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from django_cfg.testing.waiting import eventually
+from tests.process.conftest import SCALE, Project
+
+pytestmark = pytest.mark.process
+THREADS = 2
+BURY = """
+broker = dramatiq.get_broker()
+for message in broker.enqueue_many([ailing.message() for _ in range({count})]):
+    print(message.message_id)
+"""
+
+
+def test_each_retried_dead_letter_runs_once_more_though_a_worker_is_killed(
+    project: Project, store: dict[str, Any]
+) -> None:
+    count = 500 * SCALE
+    project.write(**store, processes=2, threads=THREADS, max_deliveries=50)
+    ids = project.run(BURY.format(count=count))
+    workers = project.start(until=lambda w: len(w.children()) == 2)
+    eventually(lambda: len(project.ids("start")) == count, within_s=30 + 10 * SCALE)
+    eventually(lambda: project.counts() == {"dead": count}, within_s=30)
+    project.open_gate("healed")
+    with ThreadPoolExecutor(1) as pool:
+        retrying = pool.submit(project.manage, "dramatiq_retry_failed", "--json")
+        eventually(lambda: len(project.ids("end")) >= count // 10, within_s=60)
+        os.kill(workers.children()[0], signal.SIGKILL)
+        said = json.loads(retrying.result().stdout)
+    assert (said["matched"], said["retried"]) == (count, count)
+    eventually(lambda: set(project.ids("end")) == set(ids), within_s=60 + 10 * SCALE)
+    eventually(lambda: not project.counts(), within_s=30)
+    assert workers.stop() == 0
+    extra = [number - 2 for number in project.ids("start").values() if number != 2]
+    assert min(extra, default=1) == 1 and sum(extra) <= THREADS  # what the killed process ran, and nothing else

@@ -141,13 +141,16 @@ def pytest(options: argparse.Namespace, *words: str) -> None:
 
 
 def conformance(options: argparse.Namespace, rest: list[str]) -> None:
-    """Run Django's own tests of its Tasks framework against our backend (6.1; downloads its sources)."""
-    python = ready(argparse.Namespace(**{**vars(options), "django": options.django or "6.1"}))
+    """Run Django's and django-tasks-db's tests of tasks against our backend (6.1; downloads their sources)."""
+    newer = None if sys.version_info >= (3, 12) else "3.12"  # Django 6 wants it
+    asked = {"django": options.django or "6.1", "python": options.python or newer}
+    python = ready(argparse.Namespace(**{**vars(options), **asked}))
     ask = "import django; print(django.__version__)"
     version = subprocess.run([str(python), "-c", ask], capture_output=True, text=True, check=True).stdout.strip()
     with tempfile.TemporaryDirectory(prefix="conformance-") as folder:
         # With the outer pip: an environment need not have one.
-        sources = ["--quiet", "--no-deps", "--no-binary", ":all:", "--dest", folder, f"django=={version}"]
+        sources = ["--quiet", "--no-deps", "--dest", folder, "--no-binary", "django,django-tasks-db"]
+        sources += [f"django=={version}", "django-tasks-db==0.13.0"]
         run([sys.executable, "-m", "pip", "download", "--ignore-requires-python", *sources])
         run([str(python), "-m", "tests.conformance.run", folder, *rest])
 
@@ -177,9 +180,9 @@ def soak(options: argparse.Namespace, rest: list[str]) -> None:
 
 
 def bench(options: argparse.Namespace, rest: list[str]) -> None:
-    """Measure brokers; `bench startup`: prodserver; `bench records`: two million records; `bench recording`: cost"""
+    """Measure enqueue and drain of each broker; `bench startup|workers|records|recording` measure those."""
     python, module = ready(options, f"{all_extras()},bench"), "benchmarks.run"
-    if rest[:1] in (["startup"], ["records"], ["recording"]):
+    if rest[:1] in ([name] for name in ("startup", "workers", "records", "recording")):
         module, rest = f"benchmarks.{rest[0]}", rest[1:]
     run([str(python), "-m", module, *rest])
 

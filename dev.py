@@ -174,7 +174,7 @@ def check(options: argparse.Namespace, rest: list[str]) -> None:
 
 
 def faults(options: argparse.Namespace, rest: list[str]) -> None:
-    """Kill, freeze, starve and reload real workers, more often than `processes` does (PROCESS_TEST_SCALE, default 5)."""
+    """Kill, freeze and reload real workers, more often than `processes` does (PROCESS_TEST_SCALE, default 5)."""
     os.environ.setdefault("PROCESS_TEST_SCALE", "5")
     pytest(options, "tests/process", "-m", "(process or faults) and not servers", *rest)
 
@@ -192,10 +192,7 @@ def bench(options: argparse.Namespace, rest: list[str]) -> None:
     run([str(python), "-m", module, *rest])
 
 
-VERBS = {
-    f.__name__: f
-    for f in (setup, demo, test, processes, servers, docs, conformance, check, faults, soak, bench)
-}
+VERBS = {f.__name__: f for f in (setup, demo, test, processes, servers, docs, conformance, check, faults, soak, bench)}
 
 
 def main() -> None:

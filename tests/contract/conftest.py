@@ -35,6 +35,8 @@ PREFIXES = {
 EVERYWHERE = (
     "test_a_cancelled_message_never_runs",
     "test_cancelling_a_claimed_message_revokes_it_and_lets_it_go",
+    "test_a_cancelled_long_delay_is_gone_at_once",
+    "test_a_cancelled_message_that_was_given_back_is_dropped_with_its_order",
 )
 
 

@@ -386,3 +386,21 @@ def test_workers_without_tables_refuse_to_start_and_say_how_to_make_them(broker:
     finally:
         with connection.schema_editor() as editor:
             editor.create_model(QueueMessage)
+
+
+def test_a_change_of_the_prefetch_makes_nothing_a_suspect(
+    broker: RabbitBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server takes back what it has sent to a consumer that ends, and marks it as delivered before."""
+    monkeypatch.setattr("django_cfg.tasks.brokers.rabbitmq.session.GEAR_S", 0.0)
+    broker.enqueue_many([message("work", n) for n in range(2000)])
+    client = Client(broker)
+    seen: list[int] = []
+    held: tuple[Claim, ...] = ()
+    for wanted in [2, 40] * 40:
+        for _ in range(2):
+            held = client.exchange(*map(done, held), count=wanted).claims
+            seen += [claim.deliveries for claim in held]
+    assert len(seen) > 200
+    assert set(seen) == {0}
+    assert [str(row) for row in Redelivery.objects.all() if row.deaths] == []

@@ -16,7 +16,7 @@ import pytest
 from django.conf import settings as test_settings
 
 from django_cfg.testing.waiting import eventually
-from tests.process.conftest import Project, Workers
+from tests.process.conftest import Project, Workers, faketime_library
 
 pytestmark = pytest.mark.process
 EVERY_SECOND = [{"actor_name": "quick", "every_s": 1, "name": "second", "missed": "all"}]
@@ -195,16 +195,6 @@ def test_dramatiq_cron_ticks_alone_also_after_a_reload_and_ends_when_it_is_told(
     assert process.returncode == 0, output
     assert "dramatiq_cron: schedules tick; supervisor pid" in output and "Traceback" not in output
     assert project.counts() == Counter(pending=len(ticks(project)))
-
-
-def faketime_library() -> str:
-    """Moves the clock of one process tree, as NTP or an administrator would."""
-    found = sorted(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))
-    if not found and os.environ.get("CI") == "true":
-        pytest.fail("libfaketime is missing; in CI its test must run", pytrace=False)
-    if not found:
-        pytest.skip("needs libfaketime (apt install faketime)")
-    return str(found[0])
 
 
 def covered_s(project: Project) -> list[int]:

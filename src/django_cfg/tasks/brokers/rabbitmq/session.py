@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 AHEAD = 2
 #: Between changes of the prefetch, which are new consumers.
 GEAR_S = 1.0
+#: For what the server is sending to a consumer that is about to end; a look lasts so long, and all of them.
+LOOK_S, ARRIVAL_S = 0.005, 1.0
 
 
 class Held(NamedTuple):
@@ -54,8 +57,8 @@ class RabbitSession:
         self._ledger = store.ledger
         self._inbox = Inbox()
         self._held: dict[str, Held] = {}
-        #: Tags that the server waits to hear of, in their order.
-        self._unsettled: dict[int, None] = {}
+        #: Tags that the server waits to hear of, in their order, and the consumer that each came to.
+        self._unsettled: dict[int, str] = {}
         self._consumers: dict[str, tuple[str, str]] = {}
         self._tags = itertools.count(1)
         self._prefetch = 0
@@ -211,9 +214,9 @@ class RabbitSession:
         grows, shrinks = prefetch >= 2 * self._prefetch, 4 * prefetch <= self._prefetch
         if not (grows or shrinks) or time.monotonic() - self._geared_at < GEAR_S:
             return
-        self._prefetch, self._geared_at = prefetch, time.monotonic()
         queues = list(dict.fromkeys(queue for queue, _ in self._consumers.values()))
         self._cancel(list(self._consumers))
+        self._prefetch, self._geared_at = prefetch, time.monotonic()
         if shrinks:
             self._admit()
             self._return(self._inbox.empty())  # the new consumers bring what fits
@@ -236,9 +239,26 @@ class RabbitSession:
         self.link.calls(calls)
 
     def _cancel(self, tags: Sequence[str]) -> None:
+        self._let_arrive(tags)
         self.link.calls([(spec.Basic.Cancel(tag), spec.Basic.CancelOk) for tag in tags])
         for tag in tags:
             del self._consumers[tag]
+
+    def _let_arrive(self, tags: Sequence[str]) -> None:
+        """Wait for what the server is about to send to these consumers. It would take that back when they end, mark it
+        as delivered before, and so make it look like what a dead worker had."""
+        deadline = time.monotonic() + ARRIVAL_S
+        while self._is_sent_more(tags) and time.monotonic() < deadline:
+            self.link.pump(LOOK_S)
+
+    def _is_sent_more(self, tags: Sequence[str]) -> bool:
+        """Whether a queue holds something although its consumer here may have more: then acks are on their way."""
+        queues = [self._store.names.queue(*self._consumers[tag]) for tag in tags]
+        answers = self.link.calls(topology.declaration(self._store.names, name) for name in queues)
+        here = Counter(self._unsettled.values()) + Counter(delivery.consumer for delivery in self.link.deliveries)
+        return any(
+            answer.message_count and here[tag] < self._prefetch for tag, answer in zip(tags, answers, strict=True)
+        )
 
     # -- claims ----------------------------------------------------------------------------------------
 
@@ -267,7 +287,7 @@ class RabbitSession:
         again = [id_of(delivery) for delivery in new if delivery.is_redelivered]
         counts = self._ledger.came_again(again) if again else {}
         for delivery in new:
-            self._unsettled[delivery.tag] = None
+            self._unsettled[delivery.tag] = delivery.consumer
             message_id = id_of(delivery)
             seen, deaths = counts.get(message_id, (0, 0))
             self._inbox.put(self._entry(delivery, message_id, seen, deaths))

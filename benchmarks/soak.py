@@ -295,8 +295,10 @@ class Soak:
 
     def _python(self, *words: str) -> str:
         done = subprocess.run(
-            [sys.executable, *words], cwd=self.home, env=self.environment, check=True, capture_output=True, text=True
+            [sys.executable, *words], cwd=self.home, env=self.environment, check=False, capture_output=True, text=True
         )
+        if done.returncode:
+            raise RuntimeError(f"{words[0]} failed:\n{done.stderr}")
         return done.stdout
 
     # -- workers and producer

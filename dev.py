@@ -122,8 +122,13 @@ def demo(options: argparse.Namespace, rest: list[str]) -> None:
 
 
 def test(options: argparse.Namespace, rest: list[str]) -> None:
-    """Run the tests; what follows goes to pytest. Services that do not answer are skipped unless CI=true."""
-    pytest(options, "-m", "not servers and not faults", "--ignore", "tests/docs", *rest)
+    """Run the quick tests; what follows goes to pytest. Services that do not answer are skipped unless CI=true."""
+    pytest(options, "-m", "not process and not servers and not faults", "--ignore", "tests/docs", *rest)
+
+
+def processes(options: argparse.Namespace, rest: list[str]) -> None:
+    """Run the tests that start real workers, kill, stop and reload them."""
+    pytest(options, "tests/process", "-m", "process and not servers and not faults", *rest)
 
 
 def servers(options: argparse.Namespace, rest: list[str]) -> None:
@@ -169,7 +174,7 @@ def check(options: argparse.Namespace, rest: list[str]) -> None:
 
 
 def faults(options: argparse.Namespace, rest: list[str]) -> None:
-    """Kill, freeze, starve and reload real workers, more often than `test` does (PROCESS_TEST_SCALE, default 5)."""
+    """Kill, freeze and reload real workers, more often than `processes` does (PROCESS_TEST_SCALE, default 5)."""
     os.environ.setdefault("PROCESS_TEST_SCALE", "5")
     pytest(options, "tests/process", "-m", "(process or faults) and not servers", *rest)
 
@@ -180,14 +185,14 @@ def soak(options: argparse.Namespace, rest: list[str]) -> None:
 
 
 def bench(options: argparse.Namespace, rest: list[str]) -> None:
-    """Measure brokers; `bench startup`: prodserver; `bench records`: two million records; `bench recording`: cost"""
+    """Measure enqueue and drain of each broker; `bench startup|workers|records|recording` measure those."""
     python, module = ready(options, f"{all_extras()},bench"), "benchmarks.run"
-    if rest[:1] in (["startup"], ["records"], ["recording"]):
+    if rest[:1] in ([name] for name in ("startup", "workers", "records", "recording")):
         module, rest = f"benchmarks.{rest[0]}", rest[1:]
     run([str(python), "-m", module, *rest])
 
 
-VERBS = {f.__name__: f for f in (setup, demo, test, servers, docs, conformance, check, faults, soak, bench)}
+VERBS = {f.__name__: f for f in (setup, demo, test, processes, servers, docs, conformance, check, faults, soak, bench)}
 
 
 def main() -> None:

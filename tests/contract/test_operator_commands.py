@@ -15,7 +15,7 @@ from django.utils import timezone
 from django_cfg.errors import BrokerUnreachable
 from django_cfg.tasks.brokers.base import EngineBroker
 from django_cfg.tasks.brokers.contract import DeadFilter
-from django_cfg.tasks.models import EngineState, OutboxMessage
+from django_cfg.tasks.models import EngineState, OutboxMessage, TaskRecord
 from django_cfg.tasks.records.stats import DROPPED
 from django_cfg.testing.contracts import Client, dead, message
 
@@ -126,6 +126,42 @@ def test_clearing_takes_only_the_choice(broker: EngineBroker) -> None:
     assert run("dramatiq_clear_failed", "--older-than", "1h", "--yes") == "Deleted 0 dead letters."
     assert run("dramatiq_clear_failed", "--task", "one", "--yes") == "Deleted 1 dead letters."
     assert [letter.task for letter in broker.dead_letters(DeadFilter(everything=True))] == ["two"]
+
+
+def test_words_choose_as_in_every_list(broker: EngineBroker) -> None:
+    bury(broker, "one", "two", "three")
+    assert run("dramatiq_clear_failed", "task:one", "state:failed", "--dry-run") == "1 dead letters match."
+    assert run("dramatiq_clear_failed", "task:one before:1h", "--yes") == "Deleted 0 dead letters."
+    assert run("dramatiq_clear_failed", "error:valueerror", "--task", "one", "--yes") == "Deleted 1 dead letters."
+    assert run("dramatiq_retry_failed", "since:1h", "--task", "two") == "Retried 1 dead letters."
+    assert [letter.task for letter in broker.dead_letters(DeadFilter(everything=True))] == ["three"]
+
+
+def test_words_that_only_records_know_choose_by_the_records(broker: EngineBroker) -> None:
+    bury(broker, "one", "two", "three")
+    for letter in broker.dead_letters(DeadFilter(everything=True)):
+        TaskRecord.objects.create(
+            message_id=letter.message_id, task=letter.task, queue="default", state="dead_letter",
+            tags=",paid," if letter.task != "three" else "", enqueued_at=timezone.now(), updated_at=timezone.now(),
+        )  # fmt: skip
+    assert run("dramatiq_retry_failed", "tag:paid", "--dry-run") == "2 dead letters match."
+    assert run("dramatiq_retry_failed", "tag:paid", "--task", "one") == "Retried 1 dead letters."
+    assert run("dramatiq_clear_failed", "task:two,three", "--yes") == "Deleted 2 dead letters."
+    assert broker.count_dead(DeadFilter(everything=True)) == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("tsk:one",), "did you mean 'task'?"),
+        (("state:completed",), "only dead letters can be retried or deleted"),
+        (("task:one", "--task", "two"), "tasks: given as a word and as an option"),
+    ],
+)
+def test_words_that_say_nothing_clear_are_a_usage_error(broker: EngineBroker, words: Any, said: str) -> None:
+    for name in ("dramatiq_retry_failed", "dramatiq_clear_failed"):
+        error = refusal(name, *words)
+        assert error.returncode == 2 and said in str(error)
 
 
 def test_retrying_gives_the_choice_a_fresh_life(broker: EngineBroker) -> None:

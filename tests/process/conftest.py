@@ -427,7 +427,7 @@ def on_sqlite(directory: Path) -> Iterator[dict[str, Any]]:
     yield {}
 
 
-#: What a project is written with, for each kind of broker that real workers are tested on. `dev.py test` takes the
+#: What a project is written with, for each kind of broker that real workers are tested on. `dev.py processes` takes the
 #: first, `dev.py faults` all of them.
 STORES = {
     "sqlite": on_sqlite,

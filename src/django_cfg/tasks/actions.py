@@ -6,6 +6,7 @@ Each act leaves one row of `OperatorAction`, also when it fails.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import fields, replace
 from typing import Any
 
@@ -13,9 +14,12 @@ from dramatiq import Message
 
 from django_cfg.errors import BrokerError, TaskError
 from django_cfg.tasks import queries, upkeep
-from django_cfg.tasks.audit import Operator, audited
+from django_cfg.tasks.audit import Act, Operator, audited, local_operator
 from django_cfg.tasks.brokers.contract import DeadFilter
 from django_cfg.tasks.conf import records_alias
+from django_cfg.tasks.cron.due import moment_of
+from django_cfg.tasks.cron.operate import Backfilled
+from django_cfg.tasks.cron.operate import Operator as Schedules
 from django_cfg.tasks.lifecycle import State
 from django_cfg.tasks.privacy import scrubbed
 from django_cfg.tasks.records.filter import TaskFilter
@@ -173,6 +177,116 @@ def enqueue_again(message_id: str, *, by: Operator | None = None) -> Message[Any
         act.affected = 1
         act.detail.append(sent.message_id)
     return sent
+
+
+def pause_schedule(name: str, note: str = "", *, by: Operator | None = None) -> None:
+    """Enqueue no ticks of a schedule until it is resumed.
+
+    Raises:
+        CronError: there is no such schedule.
+    """
+    with _scheduling("pause", name, by) as (schedules, act):
+        schedules.pause(name, note)
+        act.detail.extend([note] if note else [])
+
+
+def resume_schedule(name: str, *, by: Operator | None = None) -> None:
+    """End the pause of a schedule; what was due meanwhile is skipped.
+
+    Raises:
+        CronError: there is no such schedule.
+    """
+    with _scheduling("resume", name, by) as (schedules, _):
+        schedules.resume(name)
+
+
+def run_schedule(name: str, *, by: Operator | None = None) -> str:
+    """Enqueue the task of a schedule now; returns the message id.
+
+    Raises:
+        CronError: there is no such schedule.
+    """
+    with _scheduling("run", name, by) as (schedules, act):
+        sent = schedules.run_now(name)
+        act.detail.append(sent)
+    return sent
+
+
+def backfill_schedule(
+    name: str, from_ms: int, until_ms: int, *, dry_run: bool = False, by: Operator | None = None
+) -> Backfilled:
+    """Enqueue the ticks of a time that were not enqueued.
+
+    Parameters:
+        dry_run: only count; that is no act and leaves no row.
+
+    Raises:
+        CronError: there is no such schedule, or more than 1,000 ticks.
+    """
+    if dry_run:
+        return _schedules("").backfill(name, from_ms, until_ms, dry_run=True)
+    with _scheduling("backfill", name, by) as (schedules, act):
+        done = schedules.backfill(name, from_ms, until_ms)
+        act.affected = done.enqueued
+        act.detail.append(f"from {moment_of(from_ms).isoformat()} to {moment_of(until_ms).isoformat()}")
+    return done
+
+
+def override_schedule(name: str, keys: Mapping[str, Any], *, by: Operator | None = None) -> None:
+    """Change keys of a schedule of the code, until it is reset.
+
+    Raises:
+        CronError: there is no such schedule, or the result would be wrong.
+    """
+    with _scheduling("override", name, by) as (schedules, act):
+        schedules.override(name, keys)
+        act.detail.append(", ".join(sorted(keys)))
+
+
+def reset_schedule(name: str, *, by: Operator | None = None) -> None:
+    """Take back every override of a schedule.
+
+    Raises:
+        CronError: there is no such schedule.
+    """
+    with _scheduling("reset", name, by) as (schedules, _):
+        schedules.reset(name)
+
+
+def define_schedule(definition: Mapping[str, Any], *, by: Operator | None = None) -> None:
+    """Make a schedule of the operator's own, or change it.
+
+    Raises:
+        CronError: the definition is wrong, or its name is one of the code's.
+    """
+    with _scheduling("define", str(definition.get("name", "")), by) as (schedules, _):
+        schedules.define(definition)
+
+
+def delete_schedule(name: str, *, by: Operator | None = None) -> None:
+    """Delete a schedule of an operator, or what is left of one that the code has no more.
+
+    Raises:
+        CronError: there is no such schedule, or the code still declares it.
+    """
+    with _scheduling("delete", name, by) as (schedules, _):
+        schedules.delete(name)
+
+
+def _schedules(by: str) -> Schedules:
+    return Schedules(queries.broker(), queries.code_schedules(), by=by)
+
+
+@contextmanager
+def _scheduling(action: str, name: str, by: Operator | None) -> Iterator[tuple[Schedules, Act]]:
+    who = by or local_operator()
+    with audited(action, f"schedule {name}", who) as act:
+        act.affected = 1
+        try:
+            yield _schedules(who.name), act
+        except BaseException:
+            act.affected = 0
+            raise
 
 
 def prune(older_than_days: float | None = None, *, by: Operator | None = None) -> upkeep.Pruned:

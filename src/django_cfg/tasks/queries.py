@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import cast
 
 import dramatiq
 
+from django_cfg.errors import FilterError
+from django_cfg.tasks import conf
 from django_cfg.tasks.brokers.base import EngineBroker
 from django_cfg.tasks.brokers.contract import DeadFilter, DeadLetterInfo, QueueStats
 from django_cfg.tasks.brokers.outbox import look
 from django_cfg.tasks.brokers.outbox.look import Backlog
 from django_cfg.tasks.conf import records_alias
+from django_cfg.tasks.cron.declared import declared
+from django_cfg.tasks.cron.entry import Entry
+from django_cfg.tasks.lifecycle import State
 from django_cfg.tasks.models import ErrorGroup, OperatorAction
 from django_cfg.tasks.records import stats
 from django_cfg.tasks.records.filter import TaskFilter, parse
 from django_cfg.tasks.records.policy import Policy, policy_of, refuse_unrecorded, refuse_without_records
-from django_cfg.tasks.records.reading import Page, TaskDetail, detail, page
+from django_cfg.tasks.records.reading import Page, TaskDetail, detail, every, page
 from django_cfg.tasks.records.stats import Span, TaskStats, TaskSummary
 from django_cfg.tasks.worker import roster
+from django_cfg.tasks.worker.discover import discover
 from django_cfg.tasks.worker.roster import WorkerStats
 
 __all__ = ["Page", "Span", "TaskDetail", "TaskFilter", "TaskStats", "TaskSummary", "WorkerStats"]
@@ -54,14 +61,58 @@ def workers() -> list[WorkerStats]:
     return roster.workers()
 
 
-def dead_letters(limit: int = 20) -> list[DeadLetterInfo]:
-    """The newest dead letters of all queues."""
-    return broker().dead_letters(DeadFilter(everything=True), limit)
+def dead_letters(limit: int = 20, only: DeadFilter | None = None, after: str = "") -> list[DeadLetterInfo]:
+    """The newest dead letters.
+
+    Parameters:
+        only: which; None: those of all queues.
+        after: `cursor` of the last one of the page before.
+
+    Raises:
+        FilterError: `after` is no cursor of this broker.
+    """
+    return broker().dead_letters(only or DeadFilter(everything=True), limit, after)
 
 
-def count_failed(only: DeadFilter) -> int:
-    """How many dead letters a filter means."""
-    return broker().count_dead(only)
+def count_failed(only: DeadFilter | TaskFilter) -> int:
+    """How many dead letters a filter means; of records those that the records know.
+
+    Raises:
+        NotRecorded: a filter of records, and `records="off"`.
+    """
+    if isinstance(only, DeadFilter):
+        return broker().count_dead(only)
+    refuse_without_records(policy())
+    return sum(1 for _ in every(records_alias(), replace(only, states=(State.DEAD_LETTER,))))
+
+
+def letters_meant(only: TaskFilter) -> DeadFilter | None:
+    """A choice of records as one of dead letters; None if only the records can tell which those are.
+
+    Raises:
+        FilterError: tasks in other states.
+    """
+    if only.states not in ((), (State.DEAD_LETTER,)):
+        raise FilterError("only dead letters can be retried or deleted; leave state: out, or say state:failed")
+    if only.group or only.tag or only.worker or only.parent or len(only.tasks) > 1 or len(only.queues) > 1:
+        return None
+    now = datetime.now(UTC)
+    return DeadFilter(
+        queue=only.queues[0] if only.queues else None,
+        task=only.tasks[0] if only.tasks else None,
+        message_ids=only.ids,
+        error=only.error or None,
+        newer_than_s=None if only.since is None else (now - only.since).total_seconds(),
+        older_than_s=None if only.before is None else (now - only.before).total_seconds(),
+        everything=True,
+    )
+
+
+def code_schedules() -> dict[str, Entry]:
+    """The schedules that the code declares, by name, also in task modules that nobody has imported yet."""
+    settings = conf.read()
+    discover(settings)
+    return declared(settings)
 
 
 def tasks(only: TaskFilter | str = "", limit: int = 50, after: str = "") -> Page:

@@ -3,30 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 
 from django_cfg.errors import FilterError
 from django_cfg.tasks import actions, queries
-from django_cfg.tasks.admin.pages import Act, Cell, Detail, Listing, Row, TaskPages, cells, detail_url, list_url
+from django_cfg.tasks.admin.pages import (
+    PER_PAGE,
+    Act,
+    Cell,
+    Detail,
+    Listing,
+    Row,
+    TaskPages,
+    cells,
+    detail_url,
+    list_url,
+)
 from django_cfg.tasks.audit import Operator
 from django_cfg.tasks.brokers.contract import DeadFilter, DeadLetterInfo
 from django_cfg.tasks.records.filter import parse
 from django_cfg.units import humane, s_to_ms
-
-MOST_SHOWN = 200
 
 
 class DeadLetterPages(TaskPages):
     search_help = "task:NAME queue:NAME error:TEXT id:ID since:2h before:7d"
 
     def listing(self, query: str, after: str) -> Listing:
-        found = queries.broker().dead_letters(meant(query), MOST_SHOWN + 1)
-        note = f"The newest {MOST_SHOWN}; a filter shows others." if len(found) > MOST_SHOWN else ""
+        found = queries.dead_letters(PER_PAGE + 1, meant(query), after)
+        more = found[PER_PAGE - 1].cursor if len(found) > PER_PAGE else ""
         header = ("Task", "Queue", "Reason", "Error", "Attempts", "Died", "Id")
-        return Listing(header, [_row(letter) for letter in found[:MOST_SHOWN]], note=note)
+        return Listing(header, [_row(letter) for letter in found[:PER_PAGE]], more)
 
     def detail(self, key: str) -> Detail | None:
-        found = queries.broker().dead_letters(DeadFilter(message_ids=(key,)), 1)
+        found = queries.dead_letters(1, DeadFilter(message_ids=(key,)))
         if not found:
             return None
         [letter] = found
@@ -51,27 +59,10 @@ def meant(query: str) -> DeadFilter:
     Raises:
         FilterError: something that only records have.
     """
-    only = parse(query)
-    if (
-        only.states
-        or only.group
-        or only.tag
-        or only.worker
-        or only.parent
-        or len(only.tasks) > 1
-        or len(only.queues) > 1
-    ):
+    only = queries.letters_meant(parse(query))
+    if only is None:
         raise FilterError("dead letters are chosen by one task:, one queue:, error:, id:, since: and before:")
-    now = datetime.now(UTC)
-    return DeadFilter(
-        queue=only.queues[0] if only.queues else None,
-        task=only.tasks[0] if only.tasks else None,
-        message_ids=only.ids,
-        error=only.error or None,
-        newer_than_s=None if only.since is None else (now - only.since).total_seconds(),
-        older_than_s=None if only.before is None else (now - only.before).total_seconds(),
-        everything=True,
-    )
+    return only
 
 
 def _row(letter: DeadLetterInfo) -> Row:

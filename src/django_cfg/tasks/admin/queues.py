@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from django_cfg.tasks import actions, queries
 from django_cfg.tasks.admin.pages import Act, Cell, Detail, Listing, Row, TaskPages, cells, list_url
 from django_cfg.tasks.audit import Operator
-from django_cfg.tasks.brokers.contract import QueueStats
+from django_cfg.tasks.brokers.contract import QueueStats, shown
 from django_cfg.units import humane, s_to_ms
 
 
@@ -15,8 +15,9 @@ class QueuePages(TaskPages):
     has_details = False
 
     def listing(self, query: str, after: str) -> Listing:
-        header = ("Queue", "Pending", "Oldest waits", "Running", "Scheduled", "Retrying", "Dead")
-        return Listing(header, [_row(stats) for stats in queries.queue_stats()])
+        header = ("Queue", "Paused", "Pending", "Oldest waits", "Running", "Scheduled", "Retrying", "Dead")
+        paused = queries.paused_queues()
+        return Listing(header, [_row(stats, stats.queue in paused) for stats in queries.queue_stats()])
 
     def detail(self, key: str) -> Detail | None:
         return None
@@ -28,14 +29,15 @@ class QueuePages(TaskPages):
         }
 
 
-def _row(stats: QueueStats) -> Row:
+def _row(stats: QueueStats, is_paused: bool) -> Row:
     age = stats.oldest_pending_age_s
     return Row(
         stats.queue,
         cells(
             Cell(stats.queue, list_url("taskrecord", f'"queue:{stats.queue}"')),
-            *(stats.pending, "-" if age is None else humane(s_to_ms(age)), stats.running, stats.scheduled),
-            stats.retrying,
+            *("paused" if is_paused else "", stats.pending),
+            *("-" if age is None else humane(s_to_ms(age)), shown(stats.running), stats.scheduled),
+            shown(stats.retrying),
             Cell(str(stats.dead), list_url("deadletter", f'"queue:{stats.queue}"') if stats.dead else ""),
         ),
     )

@@ -152,6 +152,8 @@ class EngineBackend(BaseTaskBackend):
 
     def _announce(self, broker: EngineBroker, message: Message[Any], result: AnyResult) -> None:
         """Tell receivers when the task is accepted: now, or with the commit of which it is a part."""
+        if not signals.is_heard(task_enqueued):
+            return
         alias = _commit_of(broker, message)
         if alias is None:
             signals.send(task_enqueued, type(self), result)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+from functools import lru_cache
 from typing import Any
 
+from django.core.signals import setting_changed
 from dramatiq.middleware import Middleware
 
 from django_cfg.tasks import conf
@@ -87,6 +89,20 @@ def _finish(broker: Any, collector: Collector, run: Run, status: TaskResultStatu
         task_finished.send_robust(sender=signals.sender_of(run.backend), task_result=run.result)
 
 
-def _ttl_ms(broker: Any) -> int:
+@lru_cache(maxsize=8)
+def _kept_ms(default_days: float) -> int:
     days = conf.result_expiration_days()
-    return days_to_ms(broker.settings.result_ttl_days if days is None else days)
+    return days_to_ms(default_days if days is None else days)
+
+
+def _ttl_ms(broker: Any) -> int:
+    return _kept_ms(broker.settings.result_ttl_days)
+
+
+def _forget(*, setting: str, **_: Any) -> None:
+    """Settings change only in tests."""
+    if setting == "TASKS_RESULT_EXPIRATION_DAYS":
+        _kept_ms.cache_clear()
+
+
+setting_changed.connect(_forget, dispatch_uid=__name__)

@@ -18,6 +18,8 @@ from django_cfg.tasks.lifecycle import State
 FIRST_LOOK_S, LONGEST_PAUSE_S = 0.01, 0.5
 #: What is kept of a finished task carries this, so that it is told from the result of an actor.
 KEPT = "django_task_result"
+#: Queue, backend, priority and `run_after` of most tasks; only others are kept.
+USUAL = ("default", "default", 0, None)
 #: The error of a task that died without a word of its own.
 LOST = "django_cfg.errors.TaskLost"
 Built = TypeVar("Built")
@@ -57,8 +59,9 @@ class EngineTaskResult(AnyResult):  # type: ignore[misc]
 def built(kind: type[Built], **values: Any) -> Built:
     """An instance as it was stored: neither checked nor normalized again, because settings may have changed."""
     made = object.__new__(kind)
+    put = object.__setattr__
     for name, value in values.items():
-        object.__setattr__(made, name, value)
+        put(made, name, value)
     return made
 
 
@@ -185,21 +188,24 @@ def is_kept(value: Any) -> bool:
 
 def read_kept(message_id: str, value: Mapping[str, Any]) -> EngineTaskResult:
     """The way back."""
+    queue_name, backend, priority, run_after = value.get("given", USUAL)
+    given = {"backend": backend or "default", "priority": priority or 0, "run_after": run_after}
+    enqueued_at, started_at, last_attempted_at, finished_at = map(wire.moment, value["at"])
     return built(
         EngineTaskResult,
-        task=task_of(value["task"], value["queue_name"], value),
+        task=task_of(value["task"], queue_name, given),
         id=message_id,
         status=TaskResultStatus(value["status"]),
-        enqueued_at=wire.moment(value["enqueued_at"]),
-        started_at=wire.moment(value["started_at"]),
-        finished_at=wire.moment(value["finished_at"]),
-        last_attempted_at=wire.moment(value["last_attempted_at"]),
+        enqueued_at=enqueued_at,
+        started_at=started_at,
+        finished_at=finished_at,
+        last_attempted_at=last_attempted_at,
         args=value["args"],
-        kwargs=value["kwargs"],
-        backend=value["backend"],
-        errors=[TaskError(exception_class_path=path, traceback=text) for path, text in value["errors"]],
+        kwargs=value.get("kwargs", {}),
+        backend=given["backend"],
+        errors=[TaskError(exception_class_path=path, traceback=text) for path, text in value.get("errors", ())],
         worker_ids=value["worker_ids"],
-        _return_value=value["return_value"],
+        _return_value=value.get("return_value"),
     )
 
 

@@ -91,32 +91,33 @@ class Run:
         return {"started_at": self.first_at, "last_attempted_at": self.last_at, "worker_ids": self.workers}
 
     def kept(self) -> dict[str, Any]:
-        """What is stored of a finished task; `results.read_kept` is the way back."""
+        """What is stored of a finished task, without what is as usual; `results.read_kept` is the way back."""
         message, declared = self.message, self.message.options.get(wire.DECLARED) or {}
         if not _is_plain(message):
             message = as_stored(self.message.claim)  # the task may have changed its arguments in place
-        return {
+        enqueued_at = declared.get("enqueued_at") or round(message.message_timestamp) * 1000
+        kept = {
             results.KEPT: 1,
             "task": message.actor_name,
-            "queue_name": message.queue_name,
-            "priority": declared.get("priority", 0),
-            "run_after": declared.get("run_after"),
-            "backend": declared.get("backend", "default"),
-            "status": self.status.value,
-            "enqueued_at": declared.get("enqueued_at", round(message.message_timestamp) * 1000),
-            "started_at": self.first_at,
-            "last_attempted_at": self.last_at,
-            "finished_at": self.finished_at,
+            "status": self.status,
+            "at": (enqueued_at, self.first_at, self.last_at, self.finished_at),
             "args": message.args,
-            "kwargs": message.kwargs,
             "worker_ids": self.workers,
-            "errors": [[error.exception_class_path, error.traceback] for error in self.errors],
-            "return_value": self.value,
         }
+        given = (message.queue_name, declared.get("backend"), declared.get("priority"), declared.get("run_after"))
+        if given != results.USUAL:
+            kept["given"] = given
+        if message.kwargs:
+            kept["kwargs"] = message.kwargs
+        if self.errors:
+            kept["errors"] = [[error.exception_class_path, error.traceback] for error in self.errors]
+        if self.value is not None:
+            kept["return_value"] = self.value
+        return kept
 
 
 def _is_plain(message: Any) -> bool:
-    return all(type(value) in SCALARS for value in (*message.args, *message.kwargs.values()))
+    return SCALARS.issuperset(map(type, message.args)) and SCALARS.issuperset(map(type, message.kwargs.values()))
 
 
 def _now() -> int:

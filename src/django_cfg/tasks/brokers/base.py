@@ -152,8 +152,15 @@ class EngineBroker(Broker):
         """The messages that would run next, without claiming them."""
 
     @abstractmethod
-    def dead_letters(self, only: DeadFilter, limit: int = 100) -> list[DeadLetterInfo]:
-        """Dead letters, newest first."""
+    def dead_letters(self, only: DeadFilter, limit: int = 100, after: str = "") -> list[DeadLetterInfo]:
+        """Dead letters, newest first.
+
+        Parameters:
+            after: `cursor` of the last one of the page before.
+
+        Raises:
+            FilterError: `after` is no cursor of this broker.
+        """
 
     @abstractmethod
     def count_dead(self, only: DeadFilter) -> int:

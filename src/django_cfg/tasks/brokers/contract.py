@@ -242,6 +242,7 @@ class DeadLetterInfo:
 
     Attributes:
         deliveries: runs that ended with the death of their process.
+        cursor: where a page that ends with it goes on; only its broker can read it.
     """
 
     message_id: str
@@ -253,6 +254,7 @@ class DeadLetterInfo:
     age_s: float = 0.0
     message: Message[Any] | None = None
     deliveries: int = 0
+    cursor: str = ""
 
 
 @dataclass(frozen=True, slots=True)

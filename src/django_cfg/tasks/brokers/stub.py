@@ -15,7 +15,7 @@ from dramatiq import Message
 from dramatiq.middleware import Middleware
 
 from django_cfg.errors import SessionLost
-from django_cfg.tasks.brokers import codec
+from django_cfg.tasks.brokers import codec, paging
 from django_cfg.tasks.brokers.base import EngineBroker
 from django_cfg.tasks.brokers.collector import fresh
 from django_cfg.tasks.brokers.contract import (
@@ -359,9 +359,10 @@ class StubBroker(EngineBroker):
             ready = self._ready(Want(limit, (queue,)))
             return [e.message for e in heapq.nsmallest(limit, ready, key=lambda e: (e.priority, e.position))]
 
-    def dead_letters(self, only: DeadFilter, limit: int = 100) -> list[DeadLetterInfo]:
+    def dead_letters(self, only: DeadFilter, limit: int = 100, after: str = "") -> list[DeadLetterInfo]:
         with self._changed:
-            return [_info(d, self.clock()) for d in reversed(self._matching(only))][:limit]
+            found = [_info(d, self.clock()) for d in reversed(self._matching(only))]
+            return list(itertools.islice(paging.behind(found, after), limit))
 
     def count_dead(self, only: DeadFilter) -> int:
         with self._changed:
@@ -522,6 +523,7 @@ def _info(dead: _Dead, now: float) -> DeadLetterInfo:
         error=dead.error,
         attempts=len(message.options.get("errors", [])) or dead.entry.fence,
         age_s=now - dead.died_at,
+        cursor=paging.cursor(int(dead.died_at * 1000), message.message_id),
         message=message,
         deliveries=dead.entry.deliveries,
     )

@@ -6,14 +6,22 @@ import re
 from argparse import ArgumentTypeError
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 from django.db import DatabaseError, InterfaceError
 
-from django_cfg.errors import BrokerError
+from django_cfg.errors import BrokerError, FilterError
+from django_cfg.tasks import queries
 from django_cfg.tasks.brokers.contract import DeadFilter
+from django_cfg.tasks.records.filter import TaskFilter, of_arguments
 
+GRAMMAR = (
+    "words like state:failed task:NAME queue:NAME error:TEXT group:ID tag:NAME worker:TEXT parent:ID "
+    "since:2h before:2026-01-31; commas mean any of"
+)
 USAGE, UNREACHABLE, NOTHING_FOUND, CHECK_FAILED = 2, 3, 4, 5
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
@@ -27,7 +35,8 @@ def duration(text: str) -> float:
 
 
 def add_choice(parser: CommandParser) -> None:
-    """The options that choose dead letters."""
+    """The words and options that choose dead letters."""
+    parser.add_argument("filter", nargs="*", default=[], help=GRAMMAR)
     parser.add_argument("--queue", help="only of this queue")
     parser.add_argument("--task", help="only of this task")
     parser.add_argument("--id", action="append", default=[], metavar="ID", help="only this message; may be repeated")
@@ -38,8 +47,41 @@ def add_choice(parser: CommandParser) -> None:
     parser.add_argument("--json", action="store_true", help="one JSON document")
 
 
-def chosen(options: dict[str, Any]) -> DeadFilter:
-    """The filter that the options mean; none given means all."""
+def chosen(options: dict[str, Any]) -> DeadFilter | TaskFilter:
+    """What words and options mean together; none given means all. Of records, where only those can tell.
+
+    Raises:
+        CommandError: the words say nothing clear, or the same as an option.
+    """
+    if not options["filter"]:
+        return _by_options(options)
+    try:
+        only = _with_options(of_arguments(options["filter"]), options)
+        return queries.letters_meant(only) or only
+    except FilterError as error:
+        raise CommandError(str(error), returncode=USAGE) from error
+
+
+def _with_options(only: TaskFilter, options: dict[str, Any]) -> TaskFilter:
+    given = {
+        "tasks": (options["task"],) if options["task"] else (),
+        "queues": (options["queue"],) if options["queue"] else (),
+        "ids": tuple(options["id"]),
+        "error": options["error"],
+        "since": _ago(options["since"]),
+        "before": _ago(options["older_than"]),
+    }
+    for name, value in given.items():
+        if value and getattr(only, name):
+            raise FilterError(f"{name}: given as a word and as an option; say it once")
+    return replace(only, **{name: value for name, value in given.items() if value})
+
+
+def _ago(seconds: float | None) -> datetime | None:
+    return None if seconds is None else datetime.now(UTC) - timedelta(seconds=seconds)
+
+
+def _by_options(options: dict[str, Any]) -> DeadFilter:
     return DeadFilter(
         queue=options["queue"],
         task=options["task"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import wait
 from contextlib import contextmanager
@@ -68,20 +69,29 @@ class _Opened(threading.local):
 
     Attributes:
         is_callers: the connections belong to whoever runs tasks here, with a transaction open perhaps.
+        is_engines: no code of the project runs in this thread.
     """
 
     any = False
     is_callers = False
+    is_engines = False
 
 
 _opened = _Opened()
 
 
-def _note_opened(**_: Any) -> None:
+def _note_opened(connection: Any, **_: Any) -> None:
     _opened.any = True
+    if _opened.is_engines:
+        connection.queries_log = deque(maxlen=0)
 
 
 connection_created.connect(_note_opened, dispatch_uid="django_cfg.tasks.middleware.connections")
+
+
+def keep_no_queries() -> None:
+    """For a thread of the engine: with DEBUG, Django keeps the last 9,000 statements, which nobody would read here."""
+    _opened.is_engines = True
 
 
 @contextmanager
@@ -98,4 +108,5 @@ def _close_old() -> None:
     if not _opened.any or _opened.is_callers:
         return
     for connection in connections.all(initialized_only=True):
+        connection.queries_log.clear()  # with DEBUG; as Django does before each request
         connection.close_if_unusable_or_obsolete()

@@ -12,7 +12,7 @@ from functools import cached_property
 from os import getpid
 from typing import Any
 
-from django.db import InterfaceError, OperationalError, connections, transaction
+from django.db import InterfaceError, OperationalError, connections, reset_queries, transaction
 from django.db.models import F
 from dramatiq import Actor
 
@@ -119,6 +119,7 @@ class Recorder(threading.Thread):
         while not self._stopping.is_set():
             self._wake.wait()
             self._wake.clear()
+            reset_queries()  # with DEBUG they would be kept
             if len(self._waiting) < MOST_AT_ONCE or backoff_s > LATENCY_S:
                 self._stopping.wait(backoff_s)
             backoff_s = LATENCY_S if self._turn() else min(backoff_s * 2, SLOWEST_BACKOFF_S)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
@@ -16,15 +16,13 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from django_cfg.errors import CronError, DjangoCfgError
-from django_cfg.tasks import conf, queries
+from django_cfg.tasks import actions, queries
+from django_cfg.tasks.audit import Operator
 from django_cfg.tasks.cron import look, store
-from django_cfg.tasks.cron.declared import declared
 from django_cfg.tasks.cron.entry import Entry
-from django_cfg.tasks.cron.operate import Operator
 from django_cfg.tasks.models import Schedule
 from django_cfg.tasks.models.schedule import Source
 from django_cfg.tasks.views.schedule_form import ScheduleForm
-from django_cfg.tasks.worker.discover import discover
 
 if TYPE_CHECKING:
     Page = admin.ModelAdmin[Schedule]
@@ -33,13 +31,6 @@ else:
 
 MANAGE = "django_cfg_tasks.manage_schedule"
 NEXT_RUNS, LAST_RUNS = 10, 50
-
-
-def code_schedules() -> dict[str, Entry]:
-    """What the code declares, also in task modules that no page has imported yet."""
-    settings = conf.read()
-    discover(settings)
-    return declared(settings)
 
 
 class NoteForm(ActionForm):
@@ -53,7 +44,7 @@ class ScheduleList(ChangeList):
 
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
-        code, now_ms = code_schedules(), store.glance(store.alias_of(queries.broker()))[1]
+        code, now_ms = queries.code_schedules(), store.glance(store.alias_of(queries.broker()))[1]
         for row in self.result_list:
             row.info = look.describe(row, code.get(row.name), now_ms)
 
@@ -82,7 +73,7 @@ class ScheduleAdmin(Page):
 
     def has_delete_permission(self, request: HttpRequest, obj: Schedule | None = None) -> bool:
         """One at a time, and none that the code would bring back."""
-        return obj is not None and self.has_manage_permission(request) and obj.name not in code_schedules()
+        return obj is not None and self.has_manage_permission(request) and obj.name not in queries.code_schedules()
 
     # -- reading ---------------------------------------------------------------------------------------
 
@@ -93,7 +84,7 @@ class ScheduleAdmin(Page):
         return ScheduleList
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
-        unseen = sorted(set(code_schedules()) - store.names(store.alias_of(queries.broker())))
+        unseen = sorted(set(queries.code_schedules()) - store.names(store.alias_of(queries.broker())))
         if unseen:
             text = f"No scheduler has run since these were declared: {', '.join(unseen[:10])}. Start rundramatiq."
             messages.warning(request, text)
@@ -150,17 +141,17 @@ class ScheduleAdmin(Page):
 
     def _info(self, row: Schedule, count: int = 1) -> look.ScheduleInfo:
         alias = store.alias_of(queries.broker())
-        return look.describe(row, code_schedules().get(row.name), store.glance(alias)[1], count)
+        return look.describe(row, queries.code_schedules().get(row.name), store.glance(alias)[1], count)
 
     # -- changing --------------------------------------------------------------------------------------
 
     def save_model(self, request: HttpRequest, obj: Schedule, form: Any, change: bool) -> None:
         entry: Entry = form.entry
-        code = code_schedules()
+        code = queries.code_schedules()
         if change and obj.source == Source.CODE and obj.name in code:
-            _operator(request, code).override(obj.name, _differences(entry, code[obj.name]))
+            actions.override_schedule(obj.name, _differences(entry, code[obj.name]), by=_operator(request))
         else:
-            _operator(request, code).define(entry.written())
+            actions.define_schedule(entry.written(), by=_operator(request))
         obj.pk = self.get_queryset(request).get(name=entry.name).pk
         obj.name = entry.name
 
@@ -168,32 +159,32 @@ class ScheduleAdmin(Page):
         """Ticks are not edited."""
 
     def delete_model(self, request: HttpRequest, obj: Schedule) -> None:
-        _operator(request, code_schedules()).delete(obj.name)
+        actions.delete_schedule(obj.name, by=_operator(request))
 
     @admin.action(description="Run now", permissions=["manage"])
     def run_now(self, request: HttpRequest, chosen: QuerySet[Schedule]) -> None:
-        self._each(request, chosen, "run now", lambda operator, row: operator.run_now(row.name))
+        self._each(request, chosen, "run now", lambda by, row: actions.run_schedule(row.name, by=by))
 
     @admin.action(description="Pause (with a note)", permissions=["manage"])
     def pause(self, request: HttpRequest, chosen: QuerySet[Schedule]) -> None:
         note = request.POST.get("note", "")
-        self._each(request, chosen, f"paused: {note}", lambda operator, row: operator.pause(row.name, note))
+        self._each(request, chosen, f"paused: {note}", lambda by, row: actions.pause_schedule(row.name, note, by=by))
 
     @admin.action(description="Resume", permissions=["manage"])
     def resume(self, request: HttpRequest, chosen: QuerySet[Schedule]) -> None:
-        self._each(request, chosen, "resumed", lambda operator, row: operator.resume(row.name))
+        self._each(request, chosen, "resumed", lambda by, row: actions.resume_schedule(row.name, by=by))
 
     @admin.action(description="Reset to what the code says", permissions=["manage"])
     def reset_to_code(self, request: HttpRequest, chosen: QuerySet[Schedule]) -> None:
-        self._each(request, chosen, "reset to the code", lambda operator, row: operator.reset(row.name))
+        self._each(request, chosen, "reset to the code", lambda by, row: actions.reset_schedule(row.name, by=by))
 
     def _each(
         self, request: HttpRequest, chosen: QuerySet[Schedule], what: str, act: Callable[[Operator, Schedule], object]
     ) -> None:
-        operator = _operator(request, code_schedules())
+        by = _operator(request)
         for row in chosen:
             try:
-                act(operator, row)
+                act(by, row)
             except DjangoCfgError as error:
                 messages.error(request, f"{row.name}: {error}")
             else:
@@ -201,12 +192,12 @@ class ScheduleAdmin(Page):
                 messages.success(request, f"{row.name}: {what}.")
 
 
-def _operator(request: HttpRequest, code: Mapping[str, Entry]) -> Operator:
-    return Operator(queries.broker(), code, by=request.user.get_username())
+def _operator(request: HttpRequest) -> Operator:
+    return Operator(request.user.get_username(), "admin")
 
 
 def _effective(row: Schedule) -> Entry | None:
-    code = code_schedules().get(row.name)
+    code = queries.code_schedules().get(row.name)
     try:
         return store.effective(row, code)
     except CronError:

@@ -10,6 +10,7 @@ from typing import Any
 
 import dramatiq
 from django.apps import apps
+from django.db import connections
 from django.utils.module_loading import import_string
 
 from django_cfg.errors import ConfigurationError
@@ -34,6 +35,14 @@ def discover(settings: TaskSettings) -> list[str]:
         importlib.import_module(name)
     _declare_django_tasks(found)
     return found
+
+
+def preload() -> None:
+    """Have Django do now what it does at the first query, so that forked processes share the memory that it takes."""
+    for connection in connections.all():
+        importlib.import_module(connection.ops.compiler_module)
+    for model in apps.get_models():
+        _ = model._meta.related_objects, model._meta.fields_map, model._meta.concrete_fields
 
 
 def _declare_django_tasks(modules: list[str]) -> None:

@@ -22,6 +22,7 @@ from django_cfg.tasks.brokers.contract import Answer, Claim, Outcome, Session, W
 from django_cfg.tasks.brokers.endings import ended_badly
 from django_cfg.tasks.events import OutcomeRefused, TaskSettled, outcome_refused, task_settled
 from django_cfg.tasks.lifecycle import Kind
+from django_cfg.tasks.middleware.connections import keep_no_queries
 from django_cfg.tasks.records import cancelling
 from django_cfg.tasks.worker.backlog import Backlog
 from django_cfg.tasks.worker.ledger import Ledger, NoLedger
@@ -135,6 +136,7 @@ class ExchangeThread(threading.Thread):
     # -- the loop --------------------------------------------------------------------------------------
 
     def run(self) -> None:
+        keep_no_queries()
         self.broker.emit_after("consumer_thread_boot", self)
         backoff_s = FIRST_BACKOFF_S
         while not self._is_finished():

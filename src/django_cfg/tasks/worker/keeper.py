@@ -15,6 +15,7 @@ from functools import partial
 from django.db import close_old_connections, connections
 from dramatiq.logging import get_logger
 
+from django_cfg.tasks.middleware.connections import keep_no_queries
 from django_cfg.tasks.worker.child import DRAINED, SHOWN, TERM, die_with_parent, stop_pipe
 from django_cfg.tasks.worker.signalling import signalling
 from django_cfg.tasks.worker.stacks import stacks
@@ -88,6 +89,7 @@ def _start(chore: Chore, stopping: threading.Event) -> threading.Thread:
 
 def keep(chore: Chore, stopping: threading.Event) -> None:
     """Take turns until told to stop; after an error wait longer each time."""
+    keep_no_queries()
     backoff_s = FIRST_BACKOFF_S
     while not stopping.is_set():
         close_old_connections()

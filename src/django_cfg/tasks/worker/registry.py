@@ -22,6 +22,7 @@ from django.db.models.functions import Now
 
 from django_cfg.tasks.brokers.process import identity
 from django_cfg.tasks.conf import records_alias
+from django_cfg.tasks.middleware.connections import keep_no_queries
 from django_cfg.tasks.models import Worker
 from django_cfg.tasks.worker.engine_worker import EngineWorker
 from django_cfg.tasks.worker.threads import EngineThread
@@ -62,6 +63,7 @@ class Announcer(threading.Thread):
         self._is_in_trouble = False
 
     def run(self) -> None:
+        keep_no_queries()
         while not self._stopping.is_set():
             self._attempt(self._look)
             self._stopping.wait(LOOK_S)

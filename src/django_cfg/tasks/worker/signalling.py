@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from django.db import close_old_connections, connections
+from django.db import close_old_connections, connections, reset_queries
 from django.dispatch import Signal
 
 from django_cfg.tasks import signals
@@ -82,6 +82,7 @@ class Sender(threading.Thread):
     def run(self) -> None:
         while (item := self._queue.get()) is not None:
             close_old_connections()
+            reset_queries()
             self._send(*item)
             self._report()
         connections.close_all()

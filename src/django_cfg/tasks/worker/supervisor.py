@@ -5,6 +5,7 @@ Single-threaded, and without any connection: so it can fork again at any time.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import gc
 import os
@@ -204,8 +205,7 @@ class Supervisor:
                     self._start(child)
 
     def _start(self, child: Child) -> None:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        flush()
         main = self._main_of(child)
         # A signal between the fork and the child's own handlers would run ours there: the child would not stop,
         # and its siblings would. So it waits until the child has its handlers (`child.run` lets it in).
@@ -247,8 +247,7 @@ class Supervisor:
         except BaseException:  # noqa: BLE001 - the outermost frame of a process
             traceback.print_exc()
         finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
+            flush()
             os._exit(code)
 
     def _announce_stop(self) -> None:
@@ -413,6 +412,13 @@ class Supervisor:
         for child in self._children():
             if child.pid:
                 _kill(child.pid, number)
+
+
+def flush() -> None:
+    """Write what is buffered, so that a copy of this process does not write it too; a full disk is no reason to end."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
 
 
 def name_process(name: str) -> None:

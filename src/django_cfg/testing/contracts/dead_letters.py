@@ -64,6 +64,19 @@ class DeadLetterLaws:
         assert broker.retry_dead(DeadFilter(error="bad"), spread_ms=200) == 1
         assert Client(broker).claim_soon().message.actor_name == "work"
 
+    def test_pages_of_dead_letters_miss_none_and_repeat_none_though_some_go_meanwhile(
+        self, broker: EngineBroker
+    ) -> None:
+        broker.store_dead([message(f"work{number}") for number in range(7)], "of one moment")
+        broker.store_dead([message()], "later")
+        only, after, seen = DeadFilter(everything=True), "", list[str]()
+        while page := broker.dead_letters(only, 3, after):
+            seen += [letter.message_id for letter in page]
+            after = page[-1].cursor
+            broker.clear_dead(DeadFilter(message_ids=(page[0].message_id,)))
+        assert len(seen) == len(set(seen)) == 8
+        assert broker.dead_letters(only, 3, after) == []
+
     def test_a_filter_that_names_nothing_is_refused(self, broker: EngineBroker) -> None:
         try:
             DeadFilter()

@@ -117,6 +117,24 @@ def test_all_that_match_is_asked_first_and_takes_no_other(operator: Client, brok
     assert [found.task for found in TaskRecord.objects.all()] == ["b"]
 
 
+def test_a_paused_queue_says_so(operator: Client, broker: EngineBroker) -> None:
+    bury(broker)
+    row = "".join(operator.get(url("queue")).content.decode().split())
+    assert ">paused</td>" not in row
+    operator.post(url("queue"), {"act": "pause", "key": "default"})
+    assert ">paused</td>" in "".join(operator.get(url("queue")).content.decode().split())
+
+
+def test_dead_letters_have_pages_and_a_wrong_cursor_is_a_message(operator: Client, broker: EngineBroker) -> None:
+    ids = {bury(broker) for _ in range(60)}
+    first = operator.get(url("deadletter"))
+    second = operator.get(url("deadletter") + first.context["older"])
+    shown = [{row.key for row in page.context["listing"].rows} for page in (first, second)]
+    assert [len(keys) for keys in shown] == [50, 10] and shown[0] | shown[1] == ids
+    assert not second.context["older"] and second.context["newest"]
+    assert "is no cursor" in operator.get(url("deadletter") + "?after=x").content.decode()
+
+
 def test_a_fault_is_retried_as_a_whole(operator: Client, broker: EngineBroker) -> None:
     one_of_everything(broker)
     operator.post(url("errorgroup"), {"act": "retry", "key": "f"})

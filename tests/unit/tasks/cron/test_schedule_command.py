@@ -18,7 +18,7 @@ from django_cfg.tasks.cron import store
 from django_cfg.tasks.cron.declared import declared
 from django_cfg.tasks.cron.operate import Operator
 from django_cfg.tasks.cron.ticker import Ticker
-from django_cfg.tasks.models import Schedule, Tick
+from django_cfg.tasks.models import OperatorAction, Schedule, Tick
 from tests.unit.tasks.conftest import POSTGRES, serving
 from tests.unit.tasks.cron.clock import Clock, at, entries, moment, scheduler, ticks
 
@@ -83,6 +83,20 @@ def test_run_enqueues_at_once_on_the_queue_of_the_task(broker: EngineBroker) -> 
 def test_an_unknown_schedule_is_a_usage_error_that_names_the_known_ones(broker: EngineBroker) -> None:
     error = refusal("--run", "oftn")
     assert (error.returncode, str(error)) == (2, "no schedule is named 'oftn'; known: nightly, often")
+
+
+def test_each_act_leaves_one_row_in_the_audit_also_when_it_fails(broker: EngineBroker) -> None:
+    for words in (("--run", "often"), ("--pause", "often", "--note", "moving"), ("--resume", "often")):
+        run(*words)
+    refusal("--pause", "oftn")
+    run("--backfill", "often", "--from", "2026-06-01T00:00", "--to", "2026-06-01T00:02", "--dry-run")
+    run("--backfill", "often", "--from", "2026-06-01T00:00", "--to", "2026-06-01T00:02")
+    acts = OperatorAction.objects.order_by("id")
+    assert [(act.action, act.source, act.outcome, act.affected) for act in acts] == [
+        ("run", "command", "done", 1), ("pause", "command", "done", 1), ("resume", "command", "done", 1),
+        ("pause", "command", "failed", 0), ("backfill", "command", "done", 3),
+    ]  # fmt: skip
+    assert [act.target for act in acts][3:] == ["schedule oftn", "schedule often"] and acts[1].detail == "moving"
 
 
 def test_a_pause_with_its_note_holds_every_scheduler_until_it_is_resumed(broker: EngineBroker) -> None:

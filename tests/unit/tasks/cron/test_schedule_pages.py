@@ -16,7 +16,7 @@ from django_cfg.tasks.brokers.base import EngineBroker
 from django_cfg.tasks.cron.declared import declared
 from django_cfg.tasks.cron.operate import Operator
 from django_cfg.tasks.cron.ticker import Ticker
-from django_cfg.tasks.models import Schedule, Tick
+from django_cfg.tasks.models import OperatorAction, Schedule, Tick
 from tests.unit.tasks.conftest import serving
 
 pytestmark = pytest.mark.django_db
@@ -92,6 +92,8 @@ def test_run_pause_and_resume_are_actions(broker: EngineBroker, operator: Client
     act(operator, "resume")
     row.refresh_from_db()
     assert row.paused_at is None
+    acts = OperatorAction.objects.order_by("id").values_list("actor", "source", "action", "target", "affected")
+    assert list(acts) == [("operator", "admin", act, "schedule report", 1) for act in ("run", "pause", "resume")]
 
 
 def test_a_get_changes_nothing(broker: EngineBroker, operator: Client) -> None:
@@ -124,6 +126,8 @@ def test_a_change_is_an_override_of_the_changed_keys_and_can_be_reset(operator: 
     assert "At 10:00 on Monday through Friday" in listed and "code, changed here: cron, queue" in listed
     act(operator, "reset_to_code")
     assert Schedule.objects.get(name="report").override == {}
+    acts = OperatorAction.objects.order_by("id").values_list("action", "detail")
+    assert list(acts) == [("override", "cron, queue"), ("reset", "")]
 
 
 def test_a_cron_expression_may_replace_an_interval(operator: Client) -> None:

@@ -417,8 +417,8 @@ class DatabaseBroker(EngineBroker):
     def peek(self, queue: str, limit: int = 20) -> list[Message[Any]]:
         return operate.peek(self.alias, queue, limit)
 
-    def dead_letters(self, only: DeadFilter, limit: int = 100) -> list[DeadLetterInfo]:
-        return operate.dead_letters(self.alias, only, limit, self._now_ms())
+    def dead_letters(self, only: DeadFilter, limit: int = 100, after: str = "") -> list[DeadLetterInfo]:
+        return operate.dead_letters(self.alias, only, limit, self._now_ms(), after)
 
     def count_dead(self, only: DeadFilter) -> int:
         return self._dead(only).count()

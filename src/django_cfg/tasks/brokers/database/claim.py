@@ -161,8 +161,10 @@ def drop(cursor: Cursor, sql: Statements, unfit: Iterable[Unfit]) -> list[Ending
 def _claim(broker: EngineBroker, row: Any) -> Claim:
     key, message_id, priority, body, enqueued_at, due_at, generation, fence, deliveries, _, now = row
     message = codec.decode(body)
+    if message.message_id != message_id:  # the row is right; a copy of each message would cost as much as its JSON
+        message = message.copy(message_id=message_id)
     return Claim(
-        message=claimable(broker, message.copy(message_id=message_id)),
+        message=claimable(broker, message),
         fence=fence,
         deliveries=deliveries,
         generation=generation,

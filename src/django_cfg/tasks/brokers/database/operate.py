@@ -12,7 +12,7 @@ from django.db.models import Count, F, Min, Q, QuerySet
 from django.db.models.functions import Collate
 from dramatiq import Message
 
-from django_cfg.tasks.brokers import codec
+from django_cfg.tasks.brokers import codec, paging
 from django_cfg.tasks.brokers.collector import fresh
 from django_cfg.tasks.brokers.contract import DeadFilter, DeadLetterInfo, FollowUp, QueueStats, Standing
 from django_cfg.tasks.brokers.database.dialect import MYSQL
@@ -107,8 +107,11 @@ def _mentioning(found: QuerySet[DeadLetter], text: str) -> QuerySet[DeadLetter]:
     return found.filter(Q(error__icontains=text) | Q(reason__icontains=text))
 
 
-def dead_letters(alias: str, only: DeadFilter, limit: int, now_ms: int) -> list[DeadLetterInfo]:
-    return [_info(letter, now_ms) for letter in matching(alias, only, now_ms).order_by("-id")[:limit]]
+def dead_letters(alias: str, only: DeadFilter, limit: int, now_ms: int, after: str) -> list[DeadLetterInfo]:
+    found = matching(alias, only, now_ms)
+    if after:
+        found = found.filter(id__lt=paging.number(after))
+    return [_info(letter, now_ms) for letter in found.order_by("-id")[:limit]]
 
 
 def _info(letter: DeadLetter, now_ms: int) -> DeadLetterInfo:
@@ -125,6 +128,7 @@ def _info(letter: DeadLetter, now_ms: int) -> DeadLetterInfo:
         error=letter.error,
         attempts=max(len(errors), letter.deliveries),
         age_s=max(0, now_ms - letter.died_at) / 1000,
+        cursor=str(letter.pk),
         message=message,
         deliveries=letter.deliveries,
     )

@@ -179,8 +179,8 @@ class RabbitBroker(EngineBroker):
         """Looking would deliver."""
         raise BrokerError("RabbitMQ shows no message without delivering it; dead letters can be read")
 
-    def dead_letters(self, only: DeadFilter, limit: int = 100) -> list[DeadLetterInfo]:
-        return on_tables.dead_letters(self.kept.ledger.alias, only, limit, self.kept.ledger.now_ms())
+    def dead_letters(self, only: DeadFilter, limit: int = 100, after: str = "") -> list[DeadLetterInfo]:
+        return on_tables.dead_letters(self.kept.ledger.alias, only, limit, self.kept.ledger.now_ms(), after)
 
     def count_dead(self, only: DeadFilter) -> int:
         return on_tables.matching(self.kept.ledger.alias, only, self.kept.ledger.now_ms()).count()

@@ -191,8 +191,8 @@ class RedisBroker(EngineBroker):
     def peek(self, queue: str, limit: int = 20) -> list[Message[Any]]:
         return operate.peek(self.server, queue, limit)
 
-    def dead_letters(self, only: DeadFilter, limit: int = 100) -> list[DeadLetterInfo]:
-        return dead.dead_letters(self.server, only, limit)
+    def dead_letters(self, only: DeadFilter, limit: int = 100, after: str = "") -> list[DeadLetterInfo]:
+        return dead.dead_letters(self.server, only, limit, after)
 
     def count_dead(self, only: DeadFilter) -> int:
         return dead.count_dead(self.server, only)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dramatiq import Message
 
-from django_cfg.tasks.brokers import codec
+from django_cfg.tasks.brokers import codec, paging
 from django_cfg.tasks.brokers.collector import fresh
 from django_cfg.tasks.brokers.contract import DeadFilter, DeadLetterInfo
 from django_cfg.tasks.brokers.redis import scripts, wire
@@ -52,10 +52,11 @@ class Meant(NamedTuple):
         )
 
 
-def dead_letters(server: Server, only: DeadFilter, limit: int) -> list[DeadLetterInfo]:
+def dead_letters(server: Server, only: DeadFilter, limit: int, after: str) -> list[DeadLetterInfo]:
     """Newest first, of all queues together."""
     now = now_ms(server)
-    return [_told(letter, now) for letter in islice(_merged(server, only), limit)]
+    found = (_told(letter, now) for letter in _merged(server, only))
+    return list(islice(paging.behind(found, after), limit))
 
 
 def count_dead(server: Server, only: DeadFilter) -> int:
@@ -126,6 +127,7 @@ def _told(letter: Letter, now: int) -> DeadLetterInfo:
         attempts=max(len(errors), letter.head.deliveries),
         age_s=max(0, now - letter.died_at_ms) / 1000,
         message=letter.message,
+        cursor=paging.cursor(letter.died_at_ms, letter.message_id),
         deliveries=letter.head.deliveries,
     )
 

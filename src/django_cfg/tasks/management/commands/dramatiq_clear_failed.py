@@ -10,7 +10,9 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from django_cfg.tasks import actions, queries
 from django_cfg.tasks.audit import local_operator
+from django_cfg.tasks.brokers.contract import DeadFilter
 from django_cfg.tasks.management.console import USAGE, add_choice, chosen, reachable
+from django_cfg.tasks.records.filter import TaskFilter
 
 
 class Command(BaseCommand):
@@ -27,10 +29,14 @@ class Command(BaseCommand):
             count = queries.count_failed(only)
             if count and not options["dry_run"]:
                 self._ask(count, options["yes"])
-            cleared = (
-                actions.clear_failed(only, by=local_operator("command")) if count and not options["dry_run"] else 0
-            )
+            cleared = self._clear(only) if count and not options["dry_run"] else 0
         self.stdout.write(report(count, cleared, options))
+
+    def _clear(self, only: DeadFilter | TaskFilter) -> int:
+        by = local_operator("command")
+        if isinstance(only, DeadFilter):
+            return actions.clear_failed(only, by=by)
+        return actions.clear_matching(only, by=by)
 
     def _ask(self, count: int, is_sure: bool) -> None:
         if is_sure:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import json
 import os
 import sys
@@ -16,20 +15,18 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
 from django_cfg.errors import ConfigurationError, CronError
-from django_cfg.tasks import conf, queries
+from django_cfg.tasks import actions, queries
+from django_cfg.tasks.audit import Operator, local_operator
 from django_cfg.tasks.brokers.base import EngineBroker
 from django_cfg.tasks.brokers.database.broker import no_tables
 from django_cfg.tasks.cron import look, store
-from django_cfg.tasks.cron.declared import declared
 from django_cfg.tasks.cron.due import ms_of
 from django_cfg.tasks.cron.entry import Entry
 from django_cfg.tasks.cron.look import ScheduleInfo
-from django_cfg.tasks.cron.operate import Operator
 from django_cfg.tasks.management.commands.rundramatiq import LEVELS, become, configure_logging
 from django_cfg.tasks.management.console import USAGE, reachable
 from django_cfg.tasks.management.schedule_chores import has_tables, schedule_chores
 from django_cfg.tasks.worker import keeper, reload, spawn
-from django_cfg.tasks.worker.discover import discover
 from django_cfg.tasks.worker.ledger import Ledgers
 from django_cfg.tasks.worker.supervisor import Supervisor
 
@@ -64,9 +61,7 @@ class Command(BaseCommand):
 
     def handle(self, **options: Any) -> None:
         try:
-            settings = conf.read()
-            discover(settings)
-            code, broker = declared(settings), queries.broker()
+            code, broker = queries.code_schedules(), queries.broker()
             if not _asked(options):
                 self._serve(broker, options)
                 return
@@ -102,7 +97,7 @@ class Command(BaseCommand):
             raise ConfigurationError(no_tables(alias))
         if options["list"] or options["next"] is not None:
             return _listed(broker, code, options)
-        done = _done(Operator(broker, code, by=_who()), options)
+        done = _done(options)
         return json.dumps({"schema": 1, **done}) if options["json"] else _sentence(done)
 
 
@@ -115,13 +110,6 @@ def moment(text: str) -> datetime:
 def _asked(options: dict[str, Any]) -> bool:
     named = any(options[name] for name in ("list", "run", "pause", "resume", "backfill"))
     return named or options["next"] is not None
-
-
-def _who() -> str:
-    try:
-        return f"{getpass.getuser()} (command line)"
-    except (KeyError, OSError):  # a container's user may have no name
-        return f"user {os.getuid()} (command line)"
 
 
 def _listed(broker: EngineBroker, code: Mapping[str, Entry], options: dict[str, Any]) -> str:
@@ -153,25 +141,27 @@ def _line(one: ScheduleInfo) -> str:
     return f"{one.name} [{one.state}] {one.task}: {told} · last {one.last or '-'} · next {', '.join(one.next) or '-'}"
 
 
-def _done(operator: Operator, options: dict[str, Any]) -> dict[str, Any]:
+def _done(options: dict[str, Any]) -> dict[str, Any]:
+    by = local_operator("command")
     if name := options["run"]:
-        return {"schedule": name, "message_id": operator.run_now(name)}
+        return {"schedule": name, "message_id": actions.run_schedule(name, by=by)}
     if name := options["pause"]:
-        operator.pause(name, options["note"])
+        actions.pause_schedule(name, options["note"], by=by)
         return {"schedule": name, "paused": True}
     if name := options["resume"]:
-        operator.resume(name)
+        actions.resume_schedule(name, by=by)
         return {"schedule": name, "paused": False}
-    return _backfilled(operator, options["backfill"], options)
+    return _backfilled(options["backfill"], options, by)
 
 
-def _backfilled(operator: Operator, name: str, options: dict[str, Any]) -> dict[str, Any]:
+def _backfilled(name: str, options: dict[str, Any], by: Operator) -> dict[str, Any]:
     if options["begin"] is None:
         raise CronError("--backfill needs --from, like 2026-06-01T00:00")
     until = options["until"] or timezone.now()
     if until < options["begin"]:
         raise CronError(f"--to {until.isoformat()} is before --from {options['begin'].isoformat()}")
-    done = operator.backfill(name, ms_of(options["begin"]), ms_of(until), dry_run=options["dry_run"])
+    begin_ms, until_ms = ms_of(options["begin"]), ms_of(until)
+    done = actions.backfill_schedule(name, begin_ms, until_ms, dry_run=options["dry_run"], by=by)
     return {"schedule": name, **asdict(done), "dry_run": options["dry_run"]}
 
 

@@ -11,6 +11,7 @@ from django_cfg.tasks import actions, queries
 from django_cfg.tasks.audit import local_operator
 from django_cfg.tasks.brokers.contract import DeadFilter
 from django_cfg.tasks.management.console import add_choice, chosen, duration, reachable
+from django_cfg.tasks.records.filter import TaskFilter
 
 
 class Command(BaseCommand):
@@ -30,8 +31,11 @@ class Command(BaseCommand):
             retried = 0 if options["dry_run"] else self._retry(only, options["spread"])
         self.stdout.write(report(count, retried, options))
 
-    def _retry(self, only: DeadFilter, spread_s: float) -> int:
-        return actions.retry_failed(only, spread_s=spread_s, by=local_operator("command"))
+    def _retry(self, only: DeadFilter | TaskFilter, spread_s: float) -> int:
+        by = local_operator("command")
+        if isinstance(only, DeadFilter):
+            return actions.retry_failed(only, spread_s=spread_s, by=by)
+        return actions.retry_matching(only, spread_s=spread_s, by=by)
 
 
 def report(count: int, retried: int, options: dict[str, Any]) -> str:

@@ -14,15 +14,10 @@ from django_cfg.errors import BrokerUnreachable, DjangoCfgError
 from django_cfg.tasks import actions, conf, queries
 from django_cfg.tasks.audit import local_operator
 from django_cfg.tasks.management import records_text as shown
-from django_cfg.tasks.management.console import USAGE, duration, reachable
+from django_cfg.tasks.management.console import GRAMMAR, USAGE, duration, reachable
 from django_cfg.tasks.records.filter import moment, of_arguments
 from django_cfg.tasks.worker.discover import discover
 from django_cfg.units import s_to_ms
-
-GRAMMAR = (
-    "words like state:failed task:NAME queue:NAME error:TEXT group:ID tag:NAME worker:TEXT parent:ID "
-    "since:2h before:2026-01-31; commas mean any of"
-)
 
 
 def json_list(text: str) -> list[Any]:

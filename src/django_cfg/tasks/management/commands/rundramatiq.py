@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import sys
 from argparse import ArgumentTypeError
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -25,14 +27,15 @@ from django_cfg.tasks.log.formats import LINE, JsonFormatter
 from django_cfg.tasks.log.patient import be_patient
 from django_cfg.tasks.management.schedule_chores import schedule_chores
 from django_cfg.tasks.worker import child, exposition, keeper, leases, notices, queue_names, reload, spawn
-from django_cfg.tasks.worker.discover import discover
+from django_cfg.tasks.worker.discover import discover, preload
 from django_cfg.tasks.worker.keeper import Chore
 from django_cfg.tasks.worker.ledger import Ledgers
 from django_cfg.tasks.worker.pidfile import pidfile
 from django_cfg.tasks.worker.recycling import Recycling
-from django_cfg.tasks.worker.supervisor import Supervisor, WorkerMain, name_process
+from django_cfg.tasks.worker.supervisor import Main, Supervisor, WorkerMain, name_process
 from django_cfg.tasks.worker.watch import command_without_watch, watch
 
+logger = logging.getLogger(__name__)
 #: Beside a bank for each process and one for its successor: for deaths that are not settled yet.
 SPARE_BANKS = 2
 LEVELS = ("debug", "info", "warning", "error", "critical")
@@ -89,40 +92,35 @@ class Command(BaseCommand):
 
     def serve(self, options: dict[str, Any]) -> int:
         """Serve until told to stop; returns the exit code."""
+        crew = self._crew(options)
+        if reload.is_trial():
+            return 0
+        speak(options.get("log_format"))
+        born = spawn.birth()
+        if born is not None:
+            return be(born, crew)
+        with pidfile(options["pid_file"]), exposition.process(crew.broker, crew.settings, crew.probe) as probe:
+            supervisor = supervise(crew, probe, reload.received())
+            be_patient()
+            return supervisor.run(partial(self._say, crew.ready(self.name)))
+
+    def _crew(self, options: dict[str, Any]) -> Crew:
+        """Load the project and see that it can be served."""
         settings = conf.read()
         discover(settings)
-        broker: Any = self.broker(options)
+        preload()
+        broker = self.broker(options)
         refuse_without_tables(broker)
         broker.refuse_to_start()
         broker.close()
-        queues = self.queues(options, settings, broker)
-        processes = options["processes"] or settings.processes
-        threads = options["threads"] or settings.threads
-        if reload.is_trial():
-            return 0
-        born, handover = spawn.birth(), reload.received()
-        ledgers = _ledgers(born, handover, 2 * processes + SPARE_BANKS)
-        main = partial(child.run, broker, queues, threads, ledgers)
-        workers: list[WorkerMain] = [(f"worker {number}", main) for number in range(1, processes + 1)]
-        recycling = Recycling(settings.max_tasks_per_child, settings.max_memory_mb)
-        ready = (
-            f"{self.name}: {processes} processes x {threads} threads on {redact_url(broker.settings.broker_url)}, "
-            f"queues: {', '.join(queues)}; {len(broker.actors)} tasks; supervisor pid {os.getpid()}."
+        return Crew(
+            broker=broker,
+            settings=settings,
+            queues=self.queues(options, settings, broker),
+            processes=options["processes"] or settings.processes,
+            threads=options["threads"] or settings.threads,
+            probe=options.get("probe"),
         )
-        speak(options.get("log_format"))
-        if born is not None and (run := spawn.named(born.name, workers)):
-            return become(born, partial(run, spawn.bank_of(born, ledgers)))
-        with (
-            pidfile(options["pid_file"] if born is None else None),
-            exposition.process(broker, settings, options.get("probe")) as probe,
-        ):
-            kept = [*chores(broker, ledgers), *upkeep.chores(), *notices.chores(broker, settings)]
-            helpers = [*keeper.process(kept), *probe]
-            if born is not None:
-                return become(born, spawn.named(born.name, helpers))
-            supervisor = Supervisor(workers, helpers, ledgers, settings.shutdown_timeout_ms, recycling, handover)
-            be_patient()
-            return supervisor.run(partial(self._say, ready))
 
     def broker(self, options: dict[str, Any]) -> EngineBroker:
         """Whose messages to run."""
@@ -133,17 +131,65 @@ class Command(BaseCommand):
         return queue_names.to_serve(queue_names.split(options["queues"]), settings.queues, broker.queues)
 
     def _say(self, text: str) -> None:
-        self.stdout.write(text)
-        self.stdout.flush()
+        """Past the buffer: on a full disk, what is kept in it would end us, now or at the end."""
+        try:
+            os.write(self.stdout.fileno(), f"{text}\n".encode())
+        except io.UnsupportedOperation:
+            self.stdout.write(text)  # a stream in memory
+        except OSError:
+            logger.warning("%s (Standard output cannot be written.)", text)
 
 
-def _ledgers(born: spawn.Birth | None, handover: reload.Handover | None, count: int) -> Ledgers:
-    """The memory of the workers: that of our supervisor, of our own earlier program, or a new one."""
-    if born is not None:
-        return Ledgers(born.files, born.guardian)
+@dataclass(frozen=True)
+class Crew:
+    """What one supervisor runs.
+
+    Attributes:
+        probe: `host:port`; None: what the settings say.
+    """
+
+    broker: EngineBroker
+    settings: conf.TaskSettings
+    queues: list[str]
+    processes: int
+    threads: int
+    probe: str | None
+
+    def workers(self, ledgers: Ledgers) -> list[WorkerMain]:
+        """The processes that run tasks."""
+        main = partial(child.run, self.broker, self.queues, self.threads, ledgers)
+        return [(f"worker {number}", main) for number in range(1, self.processes + 1)]
+
+    def helpers(self, ledgers: Ledgers, probe: list[Main]) -> list[Main]:
+        """The processes beside them."""
+        kept = [*chores(self.broker, ledgers), *upkeep.chores(), *notices.chores(self.broker, self.settings)]
+        return [*keeper.process(kept), *probe]
+
+    def ready(self, name: str) -> str:
+        """What the command says when they all run."""
+        where = redact_url(self.broker.settings.broker_url)
+        return (
+            f"{name}: {self.processes} processes x {self.threads} threads on {where}, "
+            f"queues: {', '.join(self.queues)}; {len(self.broker.actors)} tasks; supervisor pid {os.getpid()}."
+        )
+
+
+def supervise(crew: Crew, probe: list[Main], handover: reload.Handover | None) -> Supervisor:
+    """The supervisor of new processes, and of those that an earlier program of this process left."""
     ledgers = Ledgers(handover.files if handover else ())
-    ledgers.grow(count)
-    return ledgers
+    ledgers.grow(2 * crew.processes + SPARE_BANKS)
+    recycling = Recycling(crew.settings.max_tasks_per_child, crew.settings.max_memory_mb)
+    timeout_ms = crew.settings.shutdown_timeout_ms
+    return Supervisor(crew.workers(ledgers), crew.helpers(ledgers, probe), ledgers, timeout_ms, recycling, handover)
+
+
+def be(born: spawn.Birth, crew: Crew) -> int:
+    """Be the process of a supervisor that could not be forked."""
+    ledgers = Ledgers(born.files, born.guardian)
+    if run := spawn.named(born.name, crew.workers(ledgers)):
+        return become(born, partial(run, spawn.bank_of(born, ledgers)))
+    with exposition.process(crew.broker, crew.settings, crew.probe) as probe:
+        return become(born, spawn.named(born.name, crew.helpers(ledgers, probe)))
 
 
 def become(born: spawn.Birth, main: Callable[[int], None]) -> int:

@@ -168,7 +168,7 @@ import dramatiq
 from django_cfg.tasks.brokers.contract import DeadFilter
 broker = dramatiq.get_broker()
 stats = broker.queue_stats()
-stuck = sum(s.pending + s.scheduled + s.running + s.retrying for s in stats)
+stuck = sum(s.pending + s.scheduled + (s.running or 0) + (s.retrying or 0) for s in stats)
 dead = [letter.message_id for letter in broker.dead_letters(DeadFilter(everything=True), 1_000_000)]
 print(json.dumps([stuck, dead]))
 """

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from django_cfg.testing.waiting import eventually
+from tests.process.conftest import _comm, children_of
 
 pytestmark = pytest.mark.process
 SETTINGS = """
@@ -58,19 +59,31 @@ def run(home: Path, *words: str, **more: str) -> subprocess.CompletedProcess[str
 
 
 @pytest.fixture
-def port(project: Path) -> Iterator[int]:
-    log = project / "log"
+def supervisor(project: Path) -> Iterator[subprocess.Popen[bytes]]:
+    (project / "tmp").mkdir()
     command = [sys.executable, "-m", "django", "rundramatiq", "-p", "2", "-t", "2"]
-    with log.open("wb") as out:
-        workers = subprocess.Popen(
-            command, cwd=project, env=environment(project, dramatiq_prom_port="0"), stdout=out, stderr=out
-        )
-    try:
-        found = eventually(lambda: re.search(r"http://127\.0\.0\.1:(\d+)/metrics", log.read_text()))
-        yield int(found[1])
-    finally:
+    known = environment(project, dramatiq_prom_port="0", TMPDIR=str(project / "tmp"))
+    with (project / "log").open("wb") as out:
+        workers = subprocess.Popen(command, cwd=project, env=known, stdout=out, stderr=out)
+    yield workers
+    if workers.poll() is None:
         workers.send_signal(signal.SIGTERM)
-        assert workers.wait(20) == 0, log.read_text()
+        assert workers.wait(20) == 0, (project / "log").read_text()
+
+
+@pytest.fixture
+def port(project: Path, supervisor: subprocess.Popen[bytes]) -> int:
+    pattern = re.compile(r"http://127\.0\.0\.1:(\d+)/metrics")
+    found = eventually(lambda: pattern.search((project / "log").read_text()), within_s=20)
+    return int(found[1])
+
+
+def below(supervisor: subprocess.Popen[bytes], name: str) -> list[int]:
+    return [pid for pid in children_of(supervisor.pid) if _comm(pid).startswith(name)]
+
+
+def has_counted(port: int, number: int) -> bool:
+    return f'dramatiq_tasks_total{{status="completed",task_name="counted"}} {number}.0' in scrape(port)
 
 
 def fetch(port: int, path: str) -> tuple[int, str]:
@@ -102,6 +115,53 @@ def test_the_port_tells_whether_workers_are_ready(project: Path, port: int) -> N
     assert fetch(port, "livez") == (200, "ok\n")
     eventually(lambda: fetch(port, "readyz") == (200, "ready\n"))
     assert fetch(port, "") == (404, "not found\n")
+
+
+def test_numbers_and_files_outlive_new_code_and_end_with_the_supervisor(
+    project: Path, supervisor: subprocess.Popen[bytes], port: int
+) -> None:
+    run(project, "-c", SEND)
+    eventually(lambda: has_counted(port, 7))
+    [directory] = (project / "tmp").iterdir()
+    old = below(supervisor, "worker")
+    supervisor.send_signal(signal.SIGHUP)
+    eventually(lambda: len(new := below(supervisor, "worker")) == 2 and not set(new) & set(old), within_s=40)
+    run(project, "-c", SEND)
+    eventually(lambda: has_counted(port, 14), within_s=20)
+    assert list((project / "tmp").iterdir()) == [directory]
+    supervisor.send_signal(signal.SIGTERM)
+    assert supervisor.wait(20) == 0
+    assert list((project / "tmp").iterdir()) == []
+
+
+def test_files_do_not_grow_in_number_with_the_processes_that_died(
+    project: Path, supervisor: subprocess.Popen[bytes], port: int
+) -> None:
+    for number in range(1, 6):
+        run(project, "-c", SEND)
+        eventually(lambda number=number: has_counted(port, 7 * number), within_s=20)
+        old = eventually(lambda: len(found := below(supervisor, "worker")) == 2 and found)
+        for pid in old:
+            os.kill(pid, signal.SIGKILL)
+        eventually(
+            lambda old=old: len(new := below(supervisor, "worker")) == 2 and not set(new) & set(old), within_s=20
+        )
+    [directory] = (project / "tmp").iterdir()
+    banks = 2 * 2 + 2
+    assert len(list(directory.glob("counter_*.db"))) <= banks
+    assert len(list(directory.glob("*.db"))) <= 2 * banks
+
+
+def test_the_process_that_serves_them_is_replaced_when_it_dies(
+    project: Path, supervisor: subprocess.Popen[bytes], port: int
+) -> None:
+    run(project, "-c", SEND)
+    eventually(lambda: has_counted(port, 7))
+    [probe] = eventually(lambda: below(supervisor, "probe"))
+    os.kill(probe, signal.SIGKILL)
+    eventually(lambda: (new := below(supervisor, "probe")) and new != [probe])
+    assert has_counted(port, 7)
+    assert f"probe (pid {probe}) was killed by signal 9; replacing it" in (project / "log").read_text()
 
 
 def test_clients_that_drip_bytes_hold_up_no_scrape(port: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,7 +13,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pika import spec
 
+from django_cfg.tasks.brokers.rabbitmq.address import address
+from django_cfg.tasks.brokers.rabbitmq.link import Link
+from django_cfg.tasks.brokers.rabbitmq.topology import Names
 from django_cfg.testing.waiting import eventually
 from tests.contract.rabbitmq_server import OwnRabbit, own_rabbit
 from tests.process.conftest import SCALE, Project
@@ -49,8 +54,11 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnRabbit]:
 
 @pytest.fixture
 def work(project: Project, server: OwnRabbit) -> Project:
-    prefix = project.path.name[-16:].replace("_", "-").strip("-.")
-    return project.write(url=server.url, rabbitmq_prefix=prefix, lease_ms=5_000, max_deliveries=2)
+    return project.write(url=server.url, rabbitmq_prefix=prefix_of(project), lease_ms=5_000, max_deliveries=2)
+
+
+def prefix_of(project: Project) -> str:
+    return project.path.name[-16:].replace("_", "-").strip("-.")
 
 
 #: RabbitMQ 3.10 has the name of a new quorum queue on disk five seconds after it was made.
@@ -190,3 +198,23 @@ def test_while_the_server_has_an_alarm_a_send_says_so_and_outcomes_are_kept(work
     assert workers.stop() == 0
     starts = work.ids("start")
     assert {one: starts[one] for one in ids} == dict.fromkeys(ids, 3)
+
+
+def test_a_queue_with_other_arguments_is_named_with_the_argument_and_the_cure(work: Project, server: OwnRabbit) -> None:
+    names = Names(prefix_of(work))
+    link = Link(address(server.url))
+    link.connect()
+    link.call(spec.Queue.Declare(queue=names.queue("mail"), durable=True), spec.Queue.DeclareOk)
+    try:
+        workers = work.start(until=lambda w: "406" in w.log)
+        pids = workers.children()
+        line = next(line for line in workers.log.splitlines() if "406" in line)
+        assert re.search(rf"inequivalent arg '[\w-]+' for queue '{re.escape(names.queue('mail'))}'", line)
+        assert "delete it when it is empty, or choose another rabbitmq_prefix" in line
+    finally:
+        link.call(spec.Queue.Delete(queue=names.queue("mail")), spec.Queue.DeleteOk)
+        link.close()
+    [sent] = work.send("mail.send()")
+    all_ended(work, [sent])
+    assert workers.children() == pids
+    assert workers.stop() == 0

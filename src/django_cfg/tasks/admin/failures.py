@@ -39,7 +39,7 @@ class FailurePages(TaskPages):
             rows = rows.filter(last_seen__lte=at).filter(Q(last_seen__lt=at) | Q(fingerprint__lt=fingerprint))
         found = list(rows[: PER_PAGE + 1])
         more = cursor_at(found[PER_PAGE - 1].last_seen, found[PER_PAGE - 1].pk) if len(found) > PER_PAGE else ""
-        header = ("Fault", "Seen", "Task", "Queue", "Where", "Newest text", "First", "Last")
+        header = ("Fault", "Seen", "Newest text", "Task", "Last", "Queue", "Where", "First")
         return Listing(header, [_row(group) for group in found[:PER_PAGE]], more)
 
     def detail(self, key: str) -> Detail | None:
@@ -70,8 +70,8 @@ def _row(group: ErrorGroup) -> Row:
         cells(
             Cell(group.error_type, detail_url("errorgroup", group.fingerprint)),
             Cell(str(group.seen), list_url("taskrecord", f"group:{group.fingerprint}")),
-            *(group.task, group.queue, group.place, group.error[:100]),
-            *(moment(group.first_seen), moment(group.last_seen)),
+            *(group.error[:100], group.task, moment(group.last_seen)),
+            *(group.queue, group.place, moment(group.first_seen)),
         ),
     )
 

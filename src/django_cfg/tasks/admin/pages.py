@@ -30,6 +30,8 @@ else:
 
 PER_PAGE = 50
 MOST_SELECTED = 1_000
+#: Characters of a value that a table never breaks.
+SHORT = 24
 APP = "django_cfg_tasks"
 
 
@@ -39,6 +41,11 @@ class Cell:
 
     text: str
     href: str = ""
+
+    @property
+    def is_short(self) -> bool:
+        """Whether it stays on one line: a moment in three lines is hard to read."""
+        return len(self.text) <= SHORT
 
 
 @dataclass(frozen=True, slots=True)

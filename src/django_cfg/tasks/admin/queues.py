@@ -15,7 +15,7 @@ class QueuePages(TaskPages):
     has_details = False
 
     def listing(self, query: str, after: str) -> Listing:
-        header = ("Queue", "Pending", "Oldest waits", "Running", "Scheduled", "Retrying", "Dead", "Paused")
+        header = ("Queue", "Paused", "Pending", "Oldest waits", "Running", "Scheduled", "Retrying", "Dead")
         paused = queries.paused_queues()
         return Listing(header, [_row(stats, stats.queue in paused) for stats in queries.queue_stats()])
 
@@ -35,10 +35,10 @@ def _row(stats: QueueStats, is_paused: bool) -> Row:
         stats.queue,
         cells(
             Cell(stats.queue, list_url("taskrecord", f'"queue:{stats.queue}"')),
-            *(stats.pending, "-" if age is None else humane(s_to_ms(age)), shown(stats.running), stats.scheduled),
+            *("paused" if is_paused else "", stats.pending),
+            *("-" if age is None else humane(s_to_ms(age)), shown(stats.running), stats.scheduled),
             shown(stats.retrying),
             Cell(str(stats.dead), list_url("deadletter", f'"queue:{stats.queue}"') if stats.dead else ""),
-            "paused" if is_paused else "",
         ),
     )
 

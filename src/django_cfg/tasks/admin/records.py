@@ -40,7 +40,7 @@ class RecordPages(TaskPages):
 
     def listing(self, query: str, after: str) -> Listing:
         page = queries.tasks(query, PER_PAGE, after)
-        header = ("Task", "State", "Queue", "Arguments", "Attempts", "Waited", "Ran", "Changed", "Error")
+        header = ("Task", "State", "Error", "Queue", "Changed", "Attempts", "Waited", "Ran", "Arguments")
         note = "Searched the newest 5 000 of these; older ones are behind the link below." if page.is_partial else ""
         return Listing(header, [_row(record) for record in page.records], page.next, note)
 
@@ -77,8 +77,8 @@ def _row(record: TaskRecord) -> Row:
         record.message_id,
         cells(
             Cell(record.task, detail_url("taskrecord", record.message_id)),
-            *(record.state + progress_of(record), record.queue, record.arguments[:80], record.attempts),
-            *(humane(record.wait_ms), humane(record.run_ms), moment(record.updated_at), error),
+            *(record.state + progress_of(record), error, record.queue, moment(record.updated_at)),
+            *(record.attempts, humane(record.wait_ms), humane(record.run_ms), record.arguments[:80]),
         ),
     )
 

@@ -19,6 +19,7 @@ from django_cfg.tasks.brokers.process import identity
 from django_cfg.tasks.log.apart import apart
 from django_cfg.tasks.worker.engine_worker import EngineWorker
 from django_cfg.tasks.worker.ledger import Bank, Ledger, Ledgers
+from django_cfg.tasks.worker.metric_files import count_in
 from django_cfg.tasks.worker.registry import announced
 from django_cfg.tasks.worker.signalling import signalling, this_worker
 from django_cfg.tasks.worker.stacks import stacks
@@ -51,6 +52,7 @@ def _serve(broker: EngineBroker, queues: Sequence[str], threads: int, ledgers: L
     wake = stop_pipe()
     broker.settings = replace(broker.settings, threads=threads)  # a command line may differ from the settings
     bank.born(identity().process_started)
+    count_in(bank)
     broker.emit_after("process_boot")
     worker = EngineWorker(broker, queues=queues, worker_threads=threads, ledger=Ledger(bank, ledgers.guardian))
     worker.start()

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import socket
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -20,11 +19,11 @@ from django_cfg.tasks.conf import TaskSettings
 from django_cfg.tasks.worker.address import Address, parse
 from django_cfg.tasks.worker.child import stop_pipe
 from django_cfg.tasks.worker.keeper import wait_for_the_end
+from django_cfg.tasks.worker.metric_files import shared_directory
 from django_cfg.tasks.worker.pages import Pages, serving
 from django_cfg.tasks.worker.supervisor import Main
 
 logger = get_logger(__name__)
-DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
 #: The socket that an earlier program of this process, or its supervisor, listens on.
 LISTENER = "RUNDRAMATIQ_PROBE_SOCKET"
 BACKLOG = 64
@@ -47,7 +46,7 @@ def process(broker: EngineBroker, settings: TaskSettings, probe: str | None) -> 
         yield []
         return
     address = parse(asked) if asked else metrics_address()
-    with _listen(address) as listener, _shared_directory(settings.prometheus_enabled):
+    with _listen(address) as listener, _counting(settings.prometheus_enabled):
         os.environ[LISTENER] = f"{os.getpid()} {listener.fileno()}"
         os.set_inheritable(listener.fileno(), True)
         host, port = listener.getsockname()[:2]
@@ -64,16 +63,14 @@ def metrics_address() -> Address:
 
 
 @contextmanager
-def _shared_directory(is_needed: bool) -> Iterator[None]:
+def _counting(is_needed: bool) -> Iterator[None]:
     """Numbers of many processes need files, and the client decides between files and memory at import."""
     if not is_needed:
         yield
         return
     from prometheus_client import values
 
-    with tempfile.TemporaryDirectory(prefix="rundramatiq-metrics-") as fallback:
-        os.environ.setdefault(DIRECTORY, fallback)
-        os.makedirs(os.environ[DIRECTORY], exist_ok=True)
+    with shared_directory():
         values.ValueClass = values.get_value_class()
         yield
 

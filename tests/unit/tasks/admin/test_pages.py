@@ -120,9 +120,9 @@ def test_all_that_match_is_asked_first_and_takes_no_other(operator: Client, brok
 def test_a_paused_queue_says_so(operator: Client, broker: EngineBroker) -> None:
     bury(broker)
     row = "".join(operator.get(url("queue")).content.decode().split())
-    assert "<td>paused</td>" not in row
+    assert ">paused</td>" not in row
     operator.post(url("queue"), {"act": "pause", "key": "default"})
-    assert "<td>paused</td>" in "".join(operator.get(url("queue")).content.decode().split())
+    assert ">paused</td>" in "".join(operator.get(url("queue")).content.decode().split())
 
 
 def test_dead_letters_have_pages_and_a_wrong_cursor_is_a_message(operator: Client, broker: EngineBroker) -> None:

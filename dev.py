@@ -180,7 +180,7 @@ def faults(options: argparse.Namespace, rest: list[str]) -> None:
 
 
 def soak(options: argparse.Namespace, rest: list[str]) -> None:
-    """Workers under load with a fault every few seconds (--minutes N --seed S --broker sqlite|postgres|redis|URL)."""
+    """Workers under load with a fault every few seconds (--minutes N --seed S --broker NAME|URL)."""
     run([str(ready(options)), "-m", "benchmarks.soak", *rest])
 
 

@@ -29,7 +29,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from tests.contract.mariadb_server import OwnMariaDB, own_mariadb
 from tests.contract.postgres_server import OwnPostgres, own_postgres
+from tests.contract.rabbitmq_server import OwnRabbit, own_rabbit
 from tests.contract.redis_server import OwnServer, own_server
 
 LEASE_S = 5.0
@@ -206,6 +208,21 @@ def on_postgres(home: Path) -> Iterator[Place]:
 
 
 @contextmanager
+def on_mariadb(home: Path) -> Iterator[Place]:
+    """As on PostgreSQL; its server is killed."""
+    with own_mariadb() as server:
+        yield Place({"default": server.database}, "database://default", partial(_restart, server))
+
+
+@contextmanager
+def on_rabbitmq(home: Path) -> Iterator[Place]:
+    """A server of its own, killed and started again; dead letters and counts of deaths are in SQLite beside it."""
+    (home / "rabbitmq").mkdir()
+    with own_rabbit(home / "rabbitmq") as server:
+        yield Place({"default": sqlite_database(home)}, server.url, partial(_restart, server))
+
+
+@contextmanager
 def on_redis(home: Path) -> Iterator[Place]:
     """A server of its own that writes everything to disk; killing and starting it again is one of the faults."""
     (home / "redis").mkdir()
@@ -213,13 +230,19 @@ def on_redis(home: Path) -> Iterator[Place]:
         yield Place({"default": sqlite_database(home)}, server.url, partial(_restart, server))
 
 
-def _restart(server: OwnServer | OwnPostgres, pause_s: float) -> None:
+def _restart(server: OwnServer | OwnPostgres | OwnMariaDB | OwnRabbit, pause_s: float) -> None:
     server.kill()
     time.sleep(pause_s)
     server.start()
 
 
-KINDS = {"sqlite": on_sqlite, "postgres": on_postgres, "redis": on_redis}
+KINDS = {
+    "sqlite": on_sqlite,
+    "postgres": on_postgres,
+    "mariadb": on_mariadb,
+    "redis": on_redis,
+    "rabbitmq": on_rabbitmq,
+}
 
 
 @contextmanager
@@ -272,8 +295,10 @@ class Soak:
 
     def _python(self, *words: str) -> str:
         done = subprocess.run(
-            [sys.executable, *words], cwd=self.home, env=self.environment, check=True, capture_output=True, text=True
+            [sys.executable, *words], cwd=self.home, env=self.environment, check=False, capture_output=True, text=True
         )
+        if done.returncode:
+            raise RuntimeError(f"{words[0]} failed:\n{done.stderr}")
         return done.stdout
 
     # -- workers and producer

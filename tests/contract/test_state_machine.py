@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -29,6 +30,7 @@ BROKERS = [
     pytest.param("redis_broker", marks=pytest.mark.redis),
 ]
 HOUR_MS = 3_600_000
+SOON_MS = 10
 EVERYTHING = DeadFilter(everything=True)
 numbers = st.integers(0, 20)
 ended = cache(dead_process)  # starting and ending one takes longer than all the rest of a run
@@ -142,6 +144,14 @@ class Machine(RuleBasedStateMachine):
                 (self.dead if is_over else self.ready).add(message_id)
                 self.lost.append((client, claim))
         self.doomed.clear()
+
+    @rule(number=numbers)
+    def tick(self, number: int) -> None:
+        """Time passes until a worker looks: what was due soon and what failed a moment ago can run, nothing else."""
+        self._accept(self.ready, SOON_MS)
+        self._settle(number, lambda claim: retry(claim, SOON_MS), self.ready)
+        time.sleep(2 * SOON_MS / 1000)
+        self.claim(number, 1)
 
     @precondition(lambda self: self.lost)
     @rule(number=numbers)

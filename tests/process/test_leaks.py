@@ -4,15 +4,26 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from django_cfg.tasks.worker.recycling import resident_mb
 from django_cfg.testing.waiting import eventually
 from tests.process.conftest import SCALE, Project, Workers, _stat, session_of
 
 pytestmark = pytest.mark.process
+#: What the allocator takes in steps, whatever runs.
+NOISE_MIB = 1
+SETUP = (
+    "import os, time, django; os.environ['DJANGO_SETTINGS_MODULE'] = 'settings'; django.setup()\n"
+    "from work.tasks import HERE, quick\n"
+)
 
 
 def zombies(workers: Workers) -> list[int]:
@@ -49,6 +60,61 @@ def test_workers_that_were_killed_and_replaced_leave_nothing(project: Project) -
     assert all(new <= old + 2 for old, new in zip(before, after, strict=True)), (before, after)
     assert workers.stop() == 0
     assert session_of(workers.pid) == []
+
+
+@pytest.mark.faults
+def test_workers_that_were_recycled_leave_nothing(project: Project) -> None:
+    project.write(processes=2, threads=2, max_tasks_per_child=1)
+    workers = project.start(until=lambda w: len(w.children()) == 2 and w.named("keeper"))
+    [first] = project.send("quick.send()")
+    eventually(lambda: project.ids("end") == {first: 1})
+    [keeper] = workers.named("keeper")
+    before = descriptors(workers.pid), descriptors(keeper)
+    restarts = 20 * SCALE
+    with steady(project):
+        eventually(lambda: workers.log.count("has ended.") >= restarts, within_s=30 + 2 * restarts)
+    eventually(lambda: not project.counts(), within_s=60)
+    assert set(project.ids("end").values()) == {1}
+    assert zombies(workers) == []
+    assert workers.named("keeper") == [keeper]
+    after = descriptors(workers.pid), descriptors(keeper)
+    assert all(new <= old + 2 for old, new in zip(before, after, strict=True)), (before, after)
+    assert workers.stop() == 0
+    assert session_of(workers.pid) == []
+    assert sessions(project) == 0
+
+
+@pytest.mark.faults
+def test_memory_does_not_grow_with_the_tasks(project: Project) -> None:
+    project.write(processes=1, threads=4)
+    with (project.path / "work" / "tasks.py").open("a") as file:
+        file.write("\n\n@dramatiq.actor\ndef nothing():\n    pass\n")
+    workers = project.start()
+    warm, measured = 30_000, 10_000 * SCALE
+    before = memory_after(project, workers, warm)
+    after = memory_after(project, workers, measured)
+    assert after - before < 10 * measured / 100_000 + NOISE_MIB, f"{measured} tasks: {before:.1f} to {after:.1f} MiB"
+    assert workers.stop() == 0
+
+
+@contextmanager
+def steady(project: Project) -> Iterator[None]:
+    """Send tasks while the block runs."""
+    code = SETUP + "while not (HERE / 'enough').exists(): quick.send(); time.sleep(0.01)"
+    sender = subprocess.Popen([sys.executable, "-c", code], cwd=project.path)
+    try:
+        yield
+    finally:
+        project.open_gate("enough")
+        sender.wait(10)
+
+
+def memory_after(project: Project, workers: Workers, count: int) -> float:
+    """Resident memory of the worker when it has run so many tasks more."""
+    project.run(f"dramatiq.get_broker().enqueue_many([nothing.message() for _ in range({count})])")
+    eventually(lambda: not project.counts(), within_s=30 + count / 100)
+    [worker] = workers.children()
+    return resident_mb(worker)
 
 
 @pytest.mark.postgres

@@ -9,7 +9,15 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from django_cfg.errors import ConfigurationError
 from django_cfg.models.tasks.url_options import is_yes, option_complaint
-from django_cfg.models.url_text import BARE_HOST, SCHEME, quoted, text_complaints, unescaped, wrong_scheme
+from django_cfg.models.url_text import (
+    BARE_HOST,
+    SCHEME,
+    quoted,
+    split_or_complaint,
+    text_complaints,
+    unescaped,
+    wrong_scheme,
+)
 from django_cfg.redact import redact_url
 
 #: Hosting platforms write the second and the fourth.
@@ -138,14 +146,10 @@ def _not_a_url(url: str) -> str:
 
 def _server(url: str, engine: str) -> Iterator[str]:
     shown, example = redact_url(url), _EXAMPLE[engine].format(host="host")
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError:
-        yield "has a port or host that cannot be read; write host:port with a port of 1–65535"
+    parts = split_or_complaint(url)
+    if isinstance(parts, str):
+        yield parts
         return
-    if port == 0:
-        yield "has port 0; write a port of 1–65535"
     steps = [step for step in parts.path.split("/") if step]
     if not steps:
         yield f"names no database; write {example}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from urllib.parse import SplitResult, urlsplit
 
 from django_cfg.models.problem import suggest
 from django_cfg.redact import HIDDEN
@@ -49,6 +50,16 @@ def unescaped(rest: str) -> Iterator[str]:
     if found:
         cures = ", ".join(f"{character} as {_MUST_BE_ENCODED[character]}" for character in found)
         yield f"holds an unescaped {' and '.join(found)} in the user name or password; encode {cures}"
+
+
+def split_or_complaint(url: str) -> SplitResult | str:
+    """The parts of a URL whose host and port can be used, else what is wrong with them."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return "has a port or host that cannot be read; write host:port with a port of 1–65535"
+    return "has port 0; write a port of 1–65535" if port == 0 else parts
 
 
 def quoted(part: str, shown: str) -> str:

@@ -17,7 +17,14 @@ TABLE = "django_cfg_tasks_queuemessage"
 #: Ready, claimed and suspect: claimed ones count, or workers would be taken away while they work.
 STATES = (0, 2, 3)
 PASSWORD_KEY = "REDIS_PASSWORD"
-CONNECTION_KEY = "KEDA_POSTGRES_CONNECTION"
+#: By database: the scaler, its name for the target, its parameter for the connection, and the key of the secret.
+SQL_SCALERS = {
+    "postgresql": ("postgresql", "targetQueryValue", "connection", "KEDA_POSTGRES_CONNECTION"),
+    "mysql": ("mysql", "queryValue", "connectionString", "KEDA_MYSQL_CONNECTION"),
+}
+RABBITMQ_KEY = "KEDA_RABBITMQ_HOST"
+#: A queue is three in RabbitMQ: one for each band of priorities.
+BANDS = ("", ":high", ":low")
 
 
 @dataclass(frozen=True)
@@ -42,27 +49,44 @@ def triggers(broker_url: str, queues: Sequence[str], tasks_per_replica: int) -> 
         return _sql(parts.netloc or "default", queues, tasks_per_replica)
     if parts.scheme in ("redis", "rediss") and parts.hostname:
         return [_redis(parts, queue, tasks_per_replica) for queue in queues or ["default"]]
+    if parts.scheme in ("amqp", "amqps"):
+        return [_rabbitmq(queue, band, tasks_per_replica) for queue in queues or ["default"] for band in BANDS]
     return []
 
 
 def _sql(alias: str, queues: Sequence[str], tasks_per_replica: int) -> list[Trigger]:
-    if connections[alias].vendor != "postgresql":
+    if connections[alias].vendor not in SQL_SCALERS:
         return []
+    kind, target, connection, key = SQL_SCALERS[connections[alias].vendor]
     names = ", ".join("'" + name.replace("'", "''") + "'" for name in queues)
     where = f"state IN ({', '.join(map(str, STATES))})" + (f" AND queue IN ({names})" if names else "")
-    metadata = {"query": f"SELECT count(*) FROM {TABLE} WHERE {where}", "targetQueryValue": str(tasks_per_replica)}
-    return [Trigger("postgresql", metadata, {"connection": CONNECTION_KEY})]
+    metadata = {"query": f"SELECT count(*) FROM {TABLE} WHERE {where}", target: str(tasks_per_replica)}
+    return [Trigger(kind, metadata, {connection: key})]
 
 
 def _redis(parts: Any, queue: str, tasks_per_replica: int) -> Trigger:
-    prefix = getattr(settings, "DJANGO_CFG_TASKS", {}).get("redis_key_prefix", "dramatiq")
     metadata = {
         "address": f"{parts.hostname}:{parts.port or 6379}",
         "databaseIndex": parts.path.strip("/") or "0",
-        "listName": f"{prefix}:queue:{queue}",
+        "listName": f"{_prefix('redis_key_prefix')}:queue:{queue}",
         "listLength": str(tasks_per_replica),
         "enableTLS": "true" if parts.scheme == "rediss" else "false",
     }
     if parts.username:
         metadata["username"] = parts.username
     return Trigger("redis", metadata, {"password": PASSWORD_KEY} if parts.password else {})
+
+
+def _rabbitmq(queue: str, band: str, tasks_per_replica: int) -> Trigger:
+    """Ready messages: this way of asking needs no plugin of the server, and does not see what workers hold."""
+    metadata = {
+        "protocol": "amqp",
+        "mode": "QueueLength",
+        "queueName": f"{_prefix('rabbitmq_prefix')}.{queue}{band}",
+        "value": str(tasks_per_replica),
+    }
+    return Trigger("rabbitmq", metadata, {"host": RABBITMQ_KEY})
+
+
+def _prefix(option: str) -> str:
+    return str(getattr(settings, "DJANGO_CFG_TASKS", {}).get(option, "dramatiq"))

@@ -15,7 +15,9 @@ from typing import Any
 
 import pytest
 import yaml
+from django.db import connections
 
+from django_cfg.tasks.brokers.rabbitmq.topology import Names
 from django_cfg.tasks.models.queue_message import MessageState, QueueMessage
 from django_prodserver.backends import queue_depth
 from django_prodserver.conf import Process
@@ -167,18 +169,40 @@ def test_scaler_s_question_fits_the_queue_table() -> None:
     assert queue_depth.STATES == (MessageState.READY, MessageState.CLAIMED, MessageState.SUSPECT)
 
 
-@pytest.mark.postgres
-@pytest.mark.django_db(databases=["postgres"])
-def test_postgresql_answers_the_scaler_s_question(settings: Any) -> None:
-    from django.db import connections
-
-    if "postgres" not in settings.DATABASES:
-        pytest.skip("no PostgreSQL server answers")
-    [trigger] = queue_depth.triggers("database://postgres", ["default", "o'clock"], 6)
-    with connections["postgres"].cursor() as cursor:
+def answer(alias: str, target: str) -> tuple[str, dict[str, str]]:
+    """The scaler's target and secrets, after the database has answered its question."""
+    [trigger] = queue_depth.triggers(f"database://{alias}", ["default", "o'clock"], 6)
+    with connections[alias].cursor() as cursor:
         cursor.execute(trigger.metadata["query"])
         assert cursor.fetchone() == (0,)
-    assert trigger.metadata["targetQueryValue"] == "6" and trigger.secrets == {"connection": "KEDA_POSTGRES_CONNECTION"}
+    return trigger.metadata[target], trigger.secrets
+
+
+@pytest.mark.postgres
+@pytest.mark.django_db(databases=["default", "postgres"])
+def test_postgresql_answers_the_scaler_s_question() -> None:
+    assert answer("postgres", "targetQueryValue") == ("6", {"connection": "KEDA_POSTGRES_CONNECTION"})
+
+
+@pytest.mark.mariadb
+@pytest.mark.django_db(databases=["default", "mysql"])
+def test_mariadb_answers_the_scaler_s_question() -> None:
+    assert answer("mysql", "queryValue") == ("6", {"connectionString": "KEDA_MYSQL_CONNECTION"})
+
+
+def test_workers_on_rabbitmq_scale_by_the_depth_of_the_queues_that_are_there(site: Site, settings: Any) -> None:
+    settings.DRAMATIQ_BROKER = {"OPTIONS": {"url": "amqp://ann:opensesame@mq.example:5672/shop"}}
+    settings.DJANGO_CFG_TASKS = {"queues": ["mail"], "rabbitmq_prefix": "shop"}
+    found = documents(site)
+    triggers = found["ScaledObject", "my-shop-big-worker"]["spec"]["triggers"]
+    assert {trigger["metadata"]["queueName"] for trigger in triggers} == set(Names("shop").queues("mail"))
+    assert {(one["type"], one["metadata"]["mode"], one["metadata"]["value"]) for one in triggers} == {
+        ("rabbitmq", "QueueLength", "6")
+    }
+    assert found["TriggerAuthentication", "my-shop-big-worker"]["spec"]["secretTargetRef"] == [
+        {"parameter": "host", "name": "my-shop-env", "key": "KEDA_RABBITMQ_HOST"}
+    ]
+    assert "opensesame" not in str(found)
 
 
 @pytest.mark.parametrize("kind", FORMATS)

@@ -11,7 +11,15 @@ from urllib.parse import SplitResult, urlsplit
 
 from django_cfg.errors import BrokerURLError
 from django_cfg.models.tasks.url_options import AMQP_OPTIONS, REDIS_OPTIONS, is_whole_number, option_complaint
-from django_cfg.models.url_text import BARE_HOST, SCHEME, quoted, text_complaints, unescaped, wrong_scheme
+from django_cfg.models.url_text import (
+    BARE_HOST,
+    SCHEME,
+    quoted,
+    split_or_complaint,
+    text_complaints,
+    unescaped,
+    wrong_scheme,
+)
 from django_cfg.redact import redact_url
 
 SENTINEL_SCHEMES = ("redis+sentinel", "sentinel")
@@ -59,15 +67,11 @@ def _complaints(url: str, schemes: tuple[str, ...]) -> Iterator[str]:
     if scheme in SENTINEL_SCHEMES:
         yield from _sentinel(urlsplit(url), redact_url(url))
         return
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError:
-        yield "has a port or host that cannot be read; write host:port with a port of 1–65535"
-        return
-    if port == 0:
-        yield "has port 0; write a port of 1–65535"
-    yield from _CHECKS[scheme](parts, redact_url(url))
+    parts = split_or_complaint(url)
+    if isinstance(parts, str):
+        yield parts
+    else:
+        yield from _CHECKS[scheme](parts, redact_url(url))
 
 
 def _not_a_url(url: str, schemes: tuple[str, ...]) -> str:

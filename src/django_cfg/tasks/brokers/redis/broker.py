@@ -118,12 +118,14 @@ class RedisBroker(EngineBroker):
 
     def _read(self, session: Session, reply: wire.Reply, texts: list[bytes]) -> tuple[Claim, ...]:
         """The claims; what nobody can read becomes a dead letter, so that it harms nobody else."""
-        claims = []
+        claims, unread = [], []
         for message_id, fence, stored in zip(reply.ids, reply.fences, texts, strict=True):
             try:
                 claims.append(wire.read_claim(self, message_id, fence, stored, reply.now_ms))
             except ValueError as error:
-                sessions.bury(self.server, session, message_id, fence, str(error))
+                unread.append((message_id, fence, str(error)))
+        if unread:
+            sessions.bury(self.server, session, unread)
         return tuple(sorted(claims, key=lambda claim: (claim.priority, claim.generation)))
 
     def sweep(self, identity: ProcessIdentity) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from django_cfg.errors import SessionLost
@@ -53,14 +54,15 @@ def give_back(server: Server, session: Session, only: set[str] | None) -> None:
     server.run_on(scripts.RELEASE, keys, (session.id, queues, ids, only is None, wire.CANCELLED))
 
 
-def bury(server: Server, session: Session, message_id: str, fence: int, error: str) -> None:
-    """Move a claim that nobody can read to the dead letters."""
-    reason = "undecodable message"
-    for claim in held_by(server, session.id):
-        if claim.message_id == message_id:
-            own = [server.keys.held(session.id), server.keys.result(message_id)]
-            request = ([claim.queue], message_id, fence, wire.info(reason, error), *wire.verdict(reason))
-            server.run(scripts.BURY, own, [claim.queue], request)
+def bury(server: Server, session: Session, unread: Sequence[tuple[str, int, str]]) -> None:
+    """Move claims that nobody can read (id, fence, error) to the dead letters."""
+    reason, held = "undecodable message", server.keys.held(session.id)
+    entries = server.calls([("HGET", held, message_id) for message_id, *_ in unread])
+    for (message_id, fence, error), entry in zip(unread, entries, strict=True):
+        if entry is not None:  # else its lease has ended meanwhile
+            queue = text(entry).split(" ")[2]
+            request = ([queue], message_id, fence, wire.info(reason, error), *wire.verdict(reason))
+            server.run(scripts.BURY, [held, server.keys.result(message_id)], [queue], request)
 
 
 def _own(server: Server, number: int) -> list[str]:

@@ -471,11 +471,11 @@ class EngineBroker(Broker):
             return self.priority_of(message.actor_name)
         return max(-options.HIGHEST_PRIORITY, min(own, options.HIGHEST_PRIORITY))
 
-    def limits_of(self, task: str) -> dict[str, Any]:
-        """The ceilings for options inside a received message: what the task, else the configuration, says."""
+    def limits_of(self, task: str, given: Iterable[str]) -> dict[str, Any]:
+        """The ceilings for options that a received message gives: what the task, else the configuration, says."""
         actor = self.actors.get(task)
         own = actor.options if actor is not None else {}
-        return {name: own.get(name, getattr(self.settings, name)) for name in options.LIMITS}
+        return {name: own.get(name, getattr(self.settings, name)) for name in given if name in options.LIMITS}
 
     def max_deliveries_of(self, task: str) -> int:
         """How many runs of the task may end with the death of their process before it is a dead letter."""

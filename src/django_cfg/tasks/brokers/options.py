@@ -101,14 +101,14 @@ def check_send(task: str, options: Mapping[str, Any], known: frozenset[str]) -> 
     _check_values(task, options)
 
 
-def clamped(options: Mapping[str, Any], task_limits: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of a received message, with no limit above its task's."""
-    kept = dict(options)
-    for name in LIMITS:
-        ceiling = task_limits.get(name)
-        if ceiling is not None and name in kept and (not _is_number(kept[name]) or kept[name] > ceiling):
-            kept[name] = ceiling
-    return kept
+def clamped(options: dict[str, Any], task_limits: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a received message, with no limit above its task's; the same object if none was."""
+    over = {
+        name: ceiling
+        for name, ceiling in task_limits.items()
+        if ceiling is not None and name in options and (not _is_number(options[name]) or options[name] > ceiling)
+    }
+    return {**options, **over} if over else options
 
 
 def delay_ms(task: str, delay: Any) -> int | None:

@@ -16,13 +16,15 @@ def claimable(broker: EngineBroker, message: Message[Any]) -> Message[Any]:
     """The message with no limit above its task's: what stands in a queue is not trusted."""
     if not message.options:
         return message
-    limits = broker.limits_of(message.actor_name)
+    bounded = options.clamped(message.options, broker.limits_of(message.actor_name, message.options))
+    if bounded is message.options:
+        return message
     return Message(
         queue_name=message.queue_name,
         actor_name=message.actor_name,
         args=message.args,
         kwargs=message.kwargs,
-        options=options.clamped(message.options, limits),
+        options=bounded,
         message_id=message.message_id,
         message_timestamp=message.message_timestamp,
     )

@@ -66,7 +66,12 @@ class CurrentTask:
             raise ValueError(f"progress: expected 0 <= done <= total, got done={done!r}, total={total!r}")
         task = current()
         if task is not None:
-            task.progress = (float(done), None if total is None else float(total), str(note)[:LONGEST_NOTE])
+            task.progress = (float(done), None if total is None else float(total), _storable(str(note))[:LONGEST_NOTE])
+
+
+def _storable(text: str) -> str:
+    """What every database takes: PostgreSQL refuses a NUL, and with it all records of the batch."""
+    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
 
 
 def current_task() -> CurrentTask:

@@ -54,7 +54,7 @@ def test_a_running_task_that_looks_stops_and_is_cancelled(broker: EngineBroker, 
         sent = task.send()
         assert started.wait(15)
         try:
-            assert actions.cancel(sent.message_id) is False
+            assert actions.cancel_many([sent.message_id, "unknown"]) == (0, 1)
             with pytest.raises(ResultFailure, match="cancelled"):
                 sent.get_result(block=True, timeout=15_000)
             eventually(lambda: is_empty(broker), within_s=15)

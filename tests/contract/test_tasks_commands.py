@@ -127,6 +127,7 @@ def test_one_task_is_shown_with_its_attempts(broker: EngineBroker) -> None:
     assert refusal("show", "m404").returncode == 1
 
 
+@pytest.mark.django_db(transaction=True, databases="__all__")  # cancelling looks into every outbox
 def test_acts_go_through_the_broker_and_name_the_command(broker: EngineBroker) -> None:
     declare(lambda a: None, actor_name="work")
     sent = broker.enqueue(message(), delay=60_000)

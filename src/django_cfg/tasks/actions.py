@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, replace
-from typing import Any
+from operator import add
+from typing import Any, NamedTuple
 
 from dramatiq import Message
 
@@ -97,19 +98,40 @@ def _of_group(fingerprint: str) -> Iterable[DeadFilter]:
         before = found
 
 
+class Cancelled(NamedTuple):
+    """What became of tasks that were to be cancelled.
+
+    Attributes:
+        taken: they waited, and are gone.
+        asked: they run, and were asked to stop; `current_task().is_cancelled` tells them.
+    """
+
+    taken: int = 0
+    asked: int = 0
+
+
 def cancel(message_id: str, *, by: Operator | None = None) -> bool:
-    """Take a waiting task away; False if it is unknown or already runs."""
-    return cancel_many([message_id], by=by) == 1
+    """Take a waiting task away; False if it is unknown, or runs already and was asked to stop."""
+    return cancel_many([message_id], by=by).taken == 1
 
 
-def cancel_many(message_ids: Sequence[str], *, by: Operator | None = None) -> int:
-    """Take waiting tasks away; returns how many. Unknown ones, and those that run already, are left alone."""
+def cancel_many(message_ids: Sequence[str], *, by: Operator | None = None) -> Cancelled:
+    """Take waiting tasks away, and ask those that run to stop. Unknown ones are left alone."""
+    done = Cancelled()
     with audited("cancel", ", ".join(message_ids), by) as act:
         for message_id in message_ids:
-            if queries.broker().cancel(message_id):
-                act.affected += 1
-                _told(upkeep.after_cancel, message_id)
-    return act.affected
+            done = Cancelled(*map(add, done, _cancel(message_id)))
+            act.affected = sum(done)
+    return done
+
+
+def _cancel(message_id: str) -> Cancelled:
+    broker = queries.broker()
+    if broker.cancel(message_id):
+        _told(upkeep.after_cancel, message_id)
+        return Cancelled(taken=1)
+    found = broker.whereabouts(message_id)
+    return Cancelled(asked=int(found is not None and found.state is State.RUNNING))
 
 
 def pause(queue: str, *, by: Operator | None = None) -> None:

@@ -48,8 +48,8 @@ class DeadLetterPages(TaskPages):
 
     def acts(self) -> dict[str, Act]:
         return {
-            "retry": Act("Retry", "retry_task", _retry, _retry_all),
-            "discard": Act("Discard", "discard_task", _discard, _discard_all, asks=True),
+            "retry": Act("Retry", "retry_task", retry, _retry_all),
+            "discard": Act("Discard", "discard_task", discard, _discard_all, asks=True),
         }
 
 
@@ -81,7 +81,7 @@ def _tracebacks(letter: DeadLetterInfo) -> list[tuple[str, str]]:
     return [(f"Attempt {number}", str(error.get("traceback", ""))) for number, error in enumerate(errors, 1)]
 
 
-def _retry(keys: Sequence[str], by: Operator) -> str:
+def retry(keys: Sequence[str], by: Operator) -> str:
     return f"Retried {actions.retry_failed(DeadFilter(message_ids=tuple(keys)), by=by)} dead letters."
 
 
@@ -89,7 +89,7 @@ def _retry_all(query: str, by: Operator) -> str:
     return f"Retried {actions.retry_failed(meant(query), by=by)} dead letters."
 
 
-def _discard(keys: Sequence[str], by: Operator) -> str:
+def discard(keys: Sequence[str], by: Operator) -> str:
     return f"Discarded {actions.clear_failed(DeadFilter(message_ids=tuple(keys)), by=by)} dead letters."
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from django_cfg.tasks import actions, queries
+from django_cfg.tasks.admin.letters import discard, retry
 from django_cfg.tasks.admin.pages import (
     PER_PAGE,
     Act,
@@ -21,7 +22,6 @@ from django_cfg.tasks.admin.pages import (
     pretty,
 )
 from django_cfg.tasks.audit import Operator
-from django_cfg.tasks.brokers.contract import DeadFilter
 from django_cfg.tasks.lifecycle import State
 from django_cfg.tasks.models import Attempt, TaskRecord
 from django_cfg.tasks.records.filter import parse
@@ -57,9 +57,9 @@ class RecordPages(TaskPages):
 
     def acts(self) -> dict[str, Act]:
         return {
-            "retry": Act("Retry", "retry_task", _retry, _retry_all),
+            "retry": Act("Retry", "retry_task", retry, _retry_all),
             "cancel": Act("Cancel", "cancel_task", _cancel, asks=True),
-            "discard": Act("Discard", "discard_task", _discard, _discard_all, asks=True),
+            "discard": Act("Discard", "discard_task", discard, _discard_all, asks=True),
         }
 
 
@@ -67,6 +67,7 @@ class RecordPages(TaskPages):
 ACTS_OF: dict[State, list[str]] = {
     State.DEAD_LETTER: ["retry", "discard"],
     State.RETRYING: ["cancel"],
+    State.RUNNING: ["cancel"],
     State.PENDING: ["cancel"],
 }
 
@@ -128,16 +129,8 @@ def attempt_text(attempt: Attempt) -> tuple[str, str]:
     return title, f"{text.rstrip()}\n\n{attempt.log}" if attempt.log else text
 
 
-def _retry(keys: Sequence[str], by: Operator) -> str:
-    return f"Retried {actions.retry_failed(DeadFilter(message_ids=tuple(keys)), by=by)} dead letters."
-
-
 def _retry_all(query: str, by: Operator) -> str:
     return f"Retried {actions.retry_matching(parse(query), by=by)} dead letters."
-
-
-def _discard(keys: Sequence[str], by: Operator) -> str:
-    return f"Discarded {actions.clear_failed(DeadFilter(message_ids=tuple(keys)), by=by)} dead letters."
 
 
 def _discard_all(query: str, by: Operator) -> str:
@@ -145,4 +138,5 @@ def _discard_all(query: str, by: Operator) -> str:
 
 
 def _cancel(keys: Sequence[str], by: Operator) -> str:
-    return f"Cancelled {actions.cancel_many(keys, by=by)} of {len(keys)} tasks; what runs or has ended is left alone."
+    done = actions.cancel_many(keys, by=by)
+    return f"Cancelled {done.taken} of {len(keys)} tasks; {done.asked} run and were asked to stop."

@@ -135,10 +135,12 @@ class Command(BaseCommand):
 
     def _cancel(self, options: dict[str, Any]) -> None:
         wanted = options["id"]
-        count = actions.cancel_many(wanted, by=local_operator("command"))
-        self._say(options, f"Cancelled {count} of {len(wanted)} tasks.", wanted=len(wanted), cancelled=count)
-        if count < len(wanted):
-            raise CommandError("What is unknown, ended or runs already cannot be cancelled.", returncode=1)
+        done = actions.cancel_many(wanted, by=local_operator("command"))
+        asked = f" {done.asked} run and were asked to stop." if done.asked else ""
+        told = f"Cancelled {done.taken} of {len(wanted)} tasks.{asked}"
+        self._say(options, told, wanted=len(wanted), cancelled=done.taken, asked=done.asked)
+        if sum(done) < len(wanted):
+            raise CommandError("What is unknown or has ended cannot be cancelled.", returncode=1)
 
     def _pause(self, options: dict[str, Any]) -> None:
         actions.pause(options["queue"], by=local_operator("command"))

@@ -218,3 +218,28 @@ def test_a_queue_with_other_arguments_is_named_with_the_argument_and_the_cure(wo
     all_ended(work, [sent])
     assert workers.children() == pids
     assert workers.stop() == 0
+
+
+@pytest.fixture
+def impatient(server: OwnRabbit) -> Iterator[OwnRabbit]:
+    """A server that soon wants to know what became of a message."""
+
+    def set_ms(timeout: int, tick: int) -> None:
+        for name, value in (("consumer_timeout", timeout), ("channel_tick_interval", tick)):
+            server.control("eval", f"application:set_env(rabbit, {name}, {value}).")
+
+    set_ms(2_000, 500)
+    yield server
+    set_ms(1_800_000, 60_000)
+
+
+def test_a_task_that_outlasts_the_server_s_patience_is_named_with_the_cure_and_ends(
+    impatient: OwnRabbit, work: Project
+) -> None:
+    ids = work.send("gated.send('gate')", *["quick.send()"] * 5)
+    workers = work.start("--processes", "1", "--threads", "2")
+    eventually(lambda: "set consumer_timeout in rabbitmq.conf above" in workers.log, within_s=60)
+    work.open_gate()  # it runs a second time beside the first, as the guide says
+    all_ended(work, ids)
+    eventually(lambda: not work.counts(), within_s=30)
+    assert workers.stop() == 0

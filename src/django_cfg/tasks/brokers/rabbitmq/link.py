@@ -6,6 +6,7 @@ at once here, and because an exchange thread waits for the server and for its ow
 
 from __future__ import annotations
 
+import re
 import socket
 import ssl
 import time
@@ -311,6 +312,8 @@ class Link:
         text = f"RabbitMQ at {self.address.shown}: {call.reply_code} {call.reply_text}"
         if call.reply_code in (320, 541):  # shut down by an operator, internal error
             return Broken(text)
+        if HELD_TOO_LONG.search(call.reply_text):
+            return Broken(f"{text}; set consumer_timeout in rabbitmq.conf above your longest time_limit")
         return BrokerError(text + CURES.get(call.reply_code, ""))
 
     def _broken(self, reason: object) -> Broken:
@@ -336,6 +339,8 @@ class Link:
             self.send(frames.HEARTBEAT)
 
 
+#: The same code as for a queue with other properties, and no fault of ours.
+HELD_TOO_LONG = re.compile("acknowledg.* timed out")
 CURES = {
     403: "; check user, password and the user's permissions on the virtual host",
     406: "; a queue or exchange of that name exists with other properties: delete it when it is empty, or choose "

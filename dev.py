@@ -185,9 +185,9 @@ def soak(options: argparse.Namespace, rest: list[str]) -> None:
 
 
 def bench(options: argparse.Namespace, rest: list[str]) -> None:
-    """Measure enqueue and drain of each broker; `bench startup|workers|records|recording` measure those."""
+    """Measure enqueue and drain of each broker; `bench startup|workers|records|recording|schedules` measure those."""
     python, module = ready(options, f"{all_extras()},bench"), "benchmarks.run"
-    if rest[:1] in ([name] for name in ("startup", "workers", "records", "recording")):
+    if rest[:1] in ([name] for name in ("startup", "workers", "records", "recording", "schedules")):
         module, rest = f"benchmarks.{rest[0]}", rest[1:]
     run([str(python), "-m", module, *rest])
 

@@ -12,4 +12,9 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 DATABASES = {"default": json.loads(os.environ["BENCH_DATABASE"])}
 DRAMATIQ_BROKER = {"OPTIONS": {"url": os.environ["BENCH_URL"]}}
 DJANGO_CFG_TASKS = json.loads(os.environ.get("BENCH_OPTIONS", "{}"))
+#: Spread over the hour; too many for an environment variable.
+DRAMATIQ_CRON_JOBS = [
+    {"actor_name": "note", "cron": f"{i % 60} * * * *", "name": f"s{i}", "args": [i]}
+    for i in range(int(os.environ.get("BENCH_SCHEDULES", "0")))
+]
 LOGGING_CONFIG = None

@@ -25,6 +25,11 @@ from tests.contract.redis_server import own_server
 #: How much work the load tests do; 1 fits a laptop, a nightly run may take 20.
 SCALE = int(os.environ.get("PROCESS_TEST_SCALE", "1"))
 
+# Ignored ones stay so in everything that is started: under nohup, or in the background of a script.
+for number in (signal.SIGHUP, signal.SIGINT):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, signal.SIG_DFL)
+
 MANAGE = """
 import os, sys
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "settings")

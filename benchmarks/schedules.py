@@ -1,7 +1,8 @@
 """`python3 dev.py bench schedules`: how late ticks are enqueued, and what ten thousand schedules cost.
 
-`dramatiq_cron` runs alone, without workers. Lateness is the time that the database decided about a tick, less the time
-that was meant, both by the database's clock. The cost is the processor time of all its processes once it has started.
+`dramatiq_cron` runs alone, without workers. Lateness is the moment at which another connection sees a tick, which is
+committed with its message, less the time that was meant; scheduler, database and observer share one clock. The cost is
+the processor time of all its processes once it has started.
 """
 
 from __future__ import annotations
@@ -24,12 +25,18 @@ from benchmarks.measure import SETTLE_S, Bench, Load, cpu_seconds, end, percenti
 
 STORES = {"sqlite": servers.sqlite, "postgres": servers.postgres, "mariadb": servers.mariadb}
 EACH_SECOND = [{"actor_name": "note", "every_s": 1, "name": "second", "args": [0]}]
+#: Another connection sees a tick once its transaction, which holds the message too, is committed.
 LATENESS = """
-import django, json
+import django, json, sys, time
 django.setup()
 from django_cfg.tasks.models import Tick
-found = Tick.objects.filter(state="enqueued", kind="due")
-print(json.dumps([tick.decided_at - tick.nominal_at for tick in found]))
+until, seen, late = time.monotonic() + float(sys.argv[1]), set(Tick.objects.values_list("id", flat=True)), []
+while time.monotonic() < until:
+    for tick in Tick.objects.exclude(id__in=seen):
+        seen.add(tick.id)
+        late.append(time.time() * 1000 - tick.nominal_at)
+    time.sleep(0.002)
+print(json.dumps(late))
 """
 
 
@@ -53,10 +60,9 @@ def ticking(name: str, schedules: list[dict[str, Any]], **environment: str) -> I
 def lateness_ms(name: str, seconds: float) -> list[float]:
     """Of each tick of a schedule that is due every second."""
     with ticking(name, EACH_SECOND) as (bench, _):
-        time.sleep(SETTLE_S + seconds)
-        done = subprocess.run(
-            [sys.executable, "-c", LATENESS], env=bench.environment, capture_output=True, text=True, check=True
-        )
+        time.sleep(SETTLE_S)
+        command = [sys.executable, "-c", LATENESS, str(seconds)]
+        done = subprocess.run(command, env=bench.environment, capture_output=True, text=True, check=True)
     return sorted(json.loads(done.stdout))
 
 

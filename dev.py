@@ -142,6 +142,8 @@ def docs(options: argparse.Namespace, rest: list[str]) -> None:
 
 
 def pytest(options: argparse.Namespace, *words: str) -> None:
+    # Else every one of the hundreds of processes that tests start would compile all it imports.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     run([str(ready(options)), "-m", "pytest", "-n", "2", "--dist", "worksteal", *words])
 
 

@@ -8,14 +8,17 @@ table of records. Times of different machines must not be compared.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import io
+import json
 import os
 import subprocess
 import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +42,8 @@ QUESTIONS: dict[str, list[str]] = {
 }
 PAGES = (
     *("taskrecord/", "taskrecord/?q=state:failed", "taskrecord/?q=task:t7", "taskrecord/?q=state:completed"),
-    *("taskrecord/ID/change/", "attempt/", "errorgroup/", "deadletter/", "queue/", "operatoraction/"),
+    *("taskrecord/ID/change/", "attempt/", "errorgroup/", "deadletter/", "queue/", "worker/", "operatoraction/"),
+    "overview/",
 )
 #: The same moment for both: now minus up to 60 days, later rows younger.
 SERIES = {
@@ -128,22 +132,52 @@ def fill(total: int) -> None:
         "error": "'the card is not valid'", "traceback": "'Traceback'", "fingerprint": "'f' || (i % 500)", "log": "''",
         "wait_ms": "1", "run_ms": "1", "ended_at": at, "worker": "'host:1'",
     }  # fmt: skip
-    with connection.cursor() as cursor:
+    with connection.cursor() as cursor, indexed_afterwards(cursor, [TaskRecord, Attempt]):
         for model, columns, where in ((TaskRecord, record, ""), (Attempt, attempt, f" WHERE {failed}")):
             head = f"INSERT INTO {model._meta.db_table} ({', '.join(columns)}) "
             body = f"SELECT {', '.join(columns.values())} FROM n{where}"
             # PostgreSQL wants WITH in front of INSERT or of SELECT, SQLite takes both.
             cursor.execute(f"{head}{series}{body}")
-        cursor.execute("ANALYZE")
     _fill_small()
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE")
+
+
+@contextlib.contextmanager
+def indexed_afterwards(cursor: Any, models: Sequence[Any]) -> Iterator[None]:
+    """PostgreSQL builds the indexes of a full table in a fraction of the time."""
+    if cursor.db.vendor != "postgresql":
+        yield
+        return
+    tables = [model._meta.db_table for model in models]
+    cursor.execute(
+        "SELECT indexname, indexdef FROM pg_indexes WHERE tablename = ANY(%s) "
+        "AND indexname NOT IN (SELECT conname FROM pg_constraint)",
+        [tables],
+    )
+    indexes = cursor.fetchall()
+    for name, _ in indexes:
+        cursor.execute(f'DROP INDEX "{name}"')
+    yield
+    for _, definition in indexes:
+        cursor.execute(definition)
 
 
 def _fill_small() -> None:
     from django.utils import timezone
 
-    from django_cfg.tasks.models import ErrorGroup, OperatorAction
+    from django_cfg.tasks.models import ErrorGroup, Grain, OperatorAction, Rollup
 
     now = timezone.now()
+    Rollup.objects.bulk_create(
+        Rollup(
+            grain=grain, starts_at=now.replace(minute=0, second=0, microsecond=0) - ago * length, queue="q1",
+            task=f"t{n}", attempts=10, waits=json.dumps({str(b): b for b in range(40)}), runs=json.dumps({"40": 10}),
+        )
+        for grain, length in ((Grain.MINUTE, timedelta(minutes=1)), (Grain.HOUR, timedelta(hours=1)))
+        for ago in range(60)
+        for n in range(40)
+    )  # fmt: skip
     many = {"queue": "q1", "error_type": "ValueError", "first_seen": now, "last_seen": now}
     ErrorGroup.objects.bulk_create(
         ErrorGroup(fingerprint=f"f{n}", task=f"t{n % 40}", seen=n, **many) for n in range(500)

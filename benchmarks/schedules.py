@@ -24,6 +24,8 @@ from benchmarks.contestants import ours
 from benchmarks.measure import SETTLE_S, Bench, Load, cpu_seconds, end, percentile, tree
 
 STORES = {"sqlite": servers.sqlite, "postgres": servers.postgres, "mariadb": servers.mariadb}
+#: Below this share of a core it has started.
+CALM = 0.05
 EACH_SECOND = [{"actor_name": "note", "every_s": 1, "name": "second", "args": [0]}]
 #: Another connection sees a tick once its transaction, which holds the message too, is committed.
 LATENESS = """
@@ -69,10 +71,17 @@ def lateness_ms(name: str, seconds: float) -> list[float]:
 def cores(name: str, count: int, seconds: float) -> float:
     """Share of one core that so many schedules take, each due once an hour and about three of them every second."""
     with ticking(name, [], BENCH_SCHEDULES=str(count)) as (_, pid):
-        time.sleep(10 + SETTLE_S)  # the first turn writes a row for each
-        before = sum(map(cpu_seconds, tree([pid])))
-        time.sleep(seconds)
-        return (sum(map(cpu_seconds, tree([pid]))) - before) / seconds
+        time.sleep(SETTLE_S)
+        while _busy(pid, 2.0) > CALM:  # the first turn writes a row for each and reads them all
+            pass
+        return _busy(pid, seconds)
+
+
+def _busy(pid: int, seconds: float) -> float:
+    """Share of a core that a process and its children take now."""
+    before = sum(map(cpu_seconds, tree([pid])))
+    time.sleep(seconds)
+    return (sum(map(cpu_seconds, tree([pid]))) - before) / seconds
 
 
 def main(words: Sequence[str]) -> None:

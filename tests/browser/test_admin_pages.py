@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from django.contrib import admin
 from django.contrib.auth import get_user_model
 from django.test import Client
 
+from django_cfg import tasks
 from django_cfg.tasks.brokers.base import EngineBroker
 from django_cfg.tasks.models import OperatorAction
 from tests.conftest import chromium
@@ -92,8 +94,10 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def site(live_server: Any, settings: Any) -> str:
-    settings.STATIC_ROOT = Path(admin.__file__).parent / "static"  # the pages have no files of their own
+def site(live_server: Any, settings: Any, tmp_path: Path) -> str:
+    for app in (admin, tasks):
+        shutil.copytree(Path(str(app.__file__)).parent / "static", tmp_path / "static", dirs_exist_ok=True)
+    settings.STATIC_ROOT = tmp_path / "static"
     return str(live_server.url)
 
 

@@ -13,7 +13,7 @@ from django_cfg.tasks import actions
 from django_cfg.tasks.brokers.base import EngineBroker
 from django_cfg.tasks.models import Attempt, ErrorGroup, OperatorAction, Schedule
 from tests.browser.test_admin_pages import Browser, browser, cookie, look, shoot, site
-from tests.unit.tasks.admin.conftest import PAGES, broker, bury, record, url
+from tests.unit.tasks.admin.conftest import PAGES, announce, broker, bury, record, tally, url
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 __all__ = ["broker", "browser", "cookie", "site"]  # fixtures
@@ -23,6 +23,11 @@ TRACEBACK = """Traceback (most recent call last):
 shop.payments.errors.GatewayRefused: the gateway answered 402: card_declined (insufficient_funds), request 5f2b7c1e
 """
 ERROR = "the gateway answered 402: card_declined (insufficient_funds), request 5f2b7c1e"
+OURS = {*PAGES, *(f"{page}-one" for page in PAGES)}
+#: Targets below 24 px (WCAG 2.5.8); links within a text or a table are excepted there.
+SMALL = """() => [...document.querySelectorAll('#content-main :is(button, input:not([type=hidden]), a.plain)')]
+    .filter(one => { const box = one.getBoundingClientRect(); return box.height < 24 || box.width < 24; })
+    .map(one => `${one.outerHTML} ${one.getBoundingClientRect().height}`)"""
 TASK, QUEUE, WORKER = "shop.orders.charge_the_card", "payments", "worker-7d9f8b6c5-x2x4q:4711"
 
 
@@ -51,6 +56,10 @@ def fill(broker: EngineBroker) -> dict[str, str]:
         newest_message_id=letters[0],
     )  # fmt: skip
     actions.pause(QUEUE)
+    announce("worker-7d9f8b6c5-x2x4q", TASK, "shop.orders.export")
+    announce("worker-7d9f8b6c5-gone", silent_s=60)
+    tally(TASK, QUEUE, dead=3)
+    tally("shop.orders.export", QUEUE)
     Schedule.objects.create(
         name="nightly-report", source="admin", definition={"actor_name": TASK, "cron": "0 2 * * *"}, settled_at=0
     )
@@ -69,7 +78,7 @@ def test_nothing_is_cut_off(
 ) -> None:
     keys = fill(broker)
     places = {name: url(name) for name in (*PAGES, "schedule")} | {f"{n}-one": url(n, key) for n, key in keys.items()}
-    wide: list[str] = []
+    wide, small = list[str](), list[str]()
 
     def walk(page: Any, trap: Any) -> None:
         for name, place in places.items():
@@ -77,9 +86,11 @@ def test_nothing_is_cut_off(
             shoot(page, f"{name}-{width}-{'dark' if dark else 'light'}")
             if page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth"):
                 wide.append(name)
+            if name in OURS:
+                small.extend(f"{name}: {what}" for what in page.evaluate(SMALL))
         look(page, site + url("deadletter"))
         page.get_by_role("button", name="Discard all").click()
         shoot(page, f"confirm-{width}-{'dark' if dark else 'light'}")
 
     trap = browser.run(walk, cookie, site, width, dark)
-    assert (trap.dialogs, trap.errors, wide) == ([], [], [])
+    assert (trap.dialogs, trap.errors, wide, small) == ([], [], [], [])

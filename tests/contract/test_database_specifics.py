@@ -10,6 +10,7 @@ import pytest
 from django.conf import settings
 from django.db import connections, transaction
 from django.db.models import QuerySet
+from django.test.utils import CaptureQueriesContext
 
 from django_cfg.errors import BrokerError, ConfigurationError
 from django_cfg.tasks.brokers import make
@@ -17,7 +18,7 @@ from django_cfg.tasks.brokers.contract import DeadFilter
 from django_cfg.tasks.brokers.database.broker import DatabaseBroker
 from django_cfg.tasks.conf import TaskSettings
 from django_cfg.tasks.models import QueueMessage
-from django_cfg.testing.contracts import QUEUE, Client, declare, message, released, stats, waiting, working
+from django_cfg.testing.contracts import QUEUE, Client, dead, declare, message, released, retry, stats, waiting, working
 from django_cfg.testing.waiting import eventually
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=list(settings.DATABASES))
@@ -73,6 +74,29 @@ def test_a_commit_wakes_a_waiting_worker_once(postgres_broker: DatabaseBroker) -
             postgres_broker.enqueue(message())
             assert len(connections["postgres"].run_on_commit) == 1
         assert returned.wait(5)
+
+
+@pytest.mark.postgres
+def test_many_retries_and_burials_travel_in_few_statements(postgres_broker: DatabaseBroker) -> None:
+    postgres_broker.enqueue_many([message() for _ in range(60)])
+    client = Client(postgres_broker)
+    claims = client.claim(count=60)
+    outcomes = [(retry if n % 2 else dead)(claim) for n, claim in enumerate(claims)]
+    with CaptureQueriesContext(connections["postgres"]) as sent:
+        assert not client.exchange(*outcomes, count=0).refused
+    assert len(sent) <= 12
+    assert (stats(postgres_broker).retrying + stats(postgres_broker).pending, stats(postgres_broker).dead) == (30, 30)
+
+
+@pytest.mark.postgres
+def test_many_undecodable_messages_are_buried_in_few_statements(postgres_broker: DatabaseBroker) -> None:
+    postgres_broker.enqueue_many([message() for _ in range(50)])
+    rows(postgres_broker).update(body="not JSON")
+    client = Client(postgres_broker)
+    with CaptureQueriesContext(connections["postgres"]) as sent:
+        answer = client.exchange(count=60)
+    assert (answer.claims, answer.unfit, stats(postgres_broker).dead) == ((), 50, 50)
+    assert len(sent) <= 12
 
 
 def test_an_undecodable_message_is_a_dead_letter_and_harms_nobody(broker: DatabaseBroker) -> None:

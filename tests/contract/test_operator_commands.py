@@ -105,6 +105,16 @@ def test_clearing_without_a_terminal_counts_and_refuses(broker: EngineBroker, mo
     assert broker.count_dead(DeadFilter(everything=True)) == 2
 
 
+def test_clearing_that_is_refused_says_the_count_as_json_too(
+    broker: EngineBroker, monkeypatch: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bury(broker, "one", "two")
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    with pytest.raises(CommandError):
+        call_command("dramatiq_clear_failed", "--json")
+    assert json.loads(capsys.readouterr().out) == {"schema": 1, "matched": 2, "cleared": 0, "dry_run": False}
+
+
 @pytest.mark.parametrize(("answer", "left"), [("y", 0), ("", 2), ("no", 2)])
 def test_clearing_on_a_terminal_asks_first(broker: EngineBroker, monkeypatch: Any, answer: str, left: int) -> None:
     class Terminal(io.StringIO):
@@ -162,6 +172,13 @@ def test_words_that_say_nothing_clear_are_a_usage_error(broker: EngineBroker, wo
     for name in ("dramatiq_retry_failed", "dramatiq_clear_failed"):
         error = refusal(name, *words)
         assert error.returncode == 2 and said in str(error)
+
+
+@pytest.mark.parametrize("name", ["dramatiq_retry_failed", "dramatiq_clear_failed"])
+def test_nothing_in_a_mistyped_queue_is_a_usage_error(broker: EngineBroker, name: str) -> None:
+    bury(broker, "one")
+    error = refusal(name, "--queue", "defalt")
+    assert error.returncode == 2 and "no queue is named 'defalt'; known: " in str(error)
 
 
 def test_retrying_gives_the_choice_a_fresh_life(broker: EngineBroker) -> None:

@@ -194,6 +194,24 @@ def test_what_nobody_can_read_becomes_a_dead_letter_and_harms_nobody(
 # -- where it may run -----------------------------------------------------------------------------------------
 
 
+def test_many_that_nobody_can_read_are_buried_in_one_step_each_with_its_reason(
+    broker: EngineBroker, admin: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(broker, "encode", lambda _: "not JSON")
+        broker.enqueue_many([message() for _ in range(50)])
+    [good] = broker.enqueue_many([message()])
+    client = Client(broker)
+    admin.config_resetstat()
+    answer = client.exchange(count=60)
+    scripts = admin.info("commandstats")
+    assert [claim.message_id for claim in answer.claims] == [good.message_id] and answer.unfit == 50
+    assert sum(stat["calls"] for name, stat in scripts.items() if "eval" in name) <= 4
+    letters = broker.dead_letters(EVERYTHING, 100)
+    assert {letter.reason for letter in letters} == {"undecodable message"} and len(letters) == 50
+    assert stats(broker).running == 1
+
+
 def everything_works(broker: EngineBroker) -> None:
     def fails() -> None:
         raise Failing("no")

@@ -133,6 +133,7 @@ def test_acts_go_through_the_broker_and_name_the_command(broker: EngineBroker) -
     sent = broker.enqueue(message(), delay=60_000)
     assert run("cancel", sent.message_id) == "Cancelled 1 of 1 tasks."
     assert refusal("cancel", sent.message_id).returncode == 1
+    broker.declare_queue("mail")
     assert run("pause", "mail") == "Paused: mail."
     assert json.loads(run("resume", "mail", "--json")) == {"schema": 1, "queue": "mail", "paused": False}
     message_id = run("enqueue", "work", "--args", "[1]", "--delay", "1h")
@@ -145,9 +146,29 @@ def test_acts_go_through_the_broker_and_name_the_command(broker: EngineBroker) -
     assert "pause" in run("audit")
 
 
+def test_a_queue_that_nobody_knows_is_not_paused(broker: EngineBroker) -> None:
+    broker.declare_queue("mail")
+    error = refusal("pause", "mial")
+    assert (error.returncode, broker.paused_queues()) == (2, frozenset())
+    assert "no queue is named 'mial'; known: " in str(error) and "mail" in str(error)
+    broker.pause("gone")
+    assert run("resume", "gone") == "Resumed: gone."
+
+
 def test_control_characters_of_a_task_cannot_move_the_terminal_s_cursor(broker: EngineBroker) -> None:
     add(1, task="\x1b[2Jevil", error_type="E", error="\x1b]0;x\x07")
     assert "\x1b" not in run("list")
+
+
+def test_pruning_that_is_refused_says_the_counts_as_json_too(
+    broker: EngineBroker, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    add(24 * 31)
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    with pytest.raises(CommandError):
+        call_command("dramatiq_prune", "--json")
+    found = json.loads(capsys.readouterr().out)
+    assert found["dry_run"] and found["pruned"]["records"] == 1
 
 
 def test_pruning_asks_and_counts(broker: EngineBroker, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -50,7 +50,7 @@ DJANGO_CFG_TASKS = {options!r}
 """
 
 TASKS = '''
-import ctypes, os, time
+import ctypes, os, resource, time
 from pathlib import Path
 
 import dramatiq
@@ -94,6 +94,35 @@ def gated(name):
 def killer():
     note("start")
     os.kill(os.getpid(), 9)
+
+
+@dramatiq.actor(max_deliveries=2)
+def crasher():
+    """The interpreter itself dies of it."""
+    note("start")
+    ctypes.string_at(0)
+
+
+@dramatiq.actor(max_retries=1)
+def bomb():
+    """Takes memory until there is no more; its process may have 64 MiB beyond what it has."""
+    note("start")
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + 64 * 1024 * 1024, hard))
+    held = []
+    while True:
+        held.append(bytearray(1024 * 1024))
+
+
+@dramatiq.actor(time_limit=300, max_retries=0)
+def close_to_its_limit(ms):
+    """Ends about when it is interrupted, in either order."""
+    note("start")
+    end = time.monotonic() + ms / 1000
+    while time.monotonic() < end:
+        time.sleep(0.0002)
+    note("end")
 
 
 @dramatiq.actor(on_lost="dead_letter")
@@ -216,6 +245,8 @@ class Project:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._started: list[Workers] = []
+        self._lines: list[Line] = []
+        self._read_bytes = 0
 
     def write(self, database: dict[str, Any] | None = None, url: str = "database://default", **options: Any) -> Project:
         sqlite = {"ENGINE": "django.db.backends.sqlite3", "NAME": str(self.path / "db"), "OPTIONS": SQLITE_OPTIONS}
@@ -239,7 +270,7 @@ class Project:
             env=self._env(**env),
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=120,
             check=check,
         )
 
@@ -252,7 +283,7 @@ class Project:
             env=self._env(),
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=120,
             check=False,
         )
         assert done.returncode == 0, done.stderr
@@ -277,10 +308,13 @@ class Project:
         return +total
 
     def ledger(self) -> list[Line]:
-        try:
-            return [Line(text) for text in (self.path / "ledger").read_text().splitlines()]
-        except FileNotFoundError:
-            return []
+        """All lines so far; each is read once, because tests ask often."""
+        with contextlib.suppress(FileNotFoundError), (self.path / "ledger").open("rb") as file:
+            file.seek(self._read_bytes)
+            new, newline, _ = file.read().rpartition(b"\n")
+            self._read_bytes += len(new + newline)
+            self._lines += [Line(text) for text in new.decode().splitlines()]
+        return self._lines
 
     def ids(self, word: str) -> Counter[str]:
         """How often each message started or ended."""
@@ -306,7 +340,7 @@ class Project:
             )
         workers = Workers(self, process, log)
         self._started.append(workers)
-        eventually(lambda: (until or Workers.children)(workers), within_s=15)
+        eventually(lambda: (until or Workers.children)(workers), within_s=60)  # a busy machine is slow to load
         return workers
 
     def finish(self) -> None:
@@ -360,6 +394,27 @@ def faketime_library() -> str:
     if not found:
         pytest.skip("needs libfaketime (apt install faketime)")
     return str(found[0])
+
+
+#: `time.sleep` waits for a moment of the monotonic clock, which libfaketime 0.9 takes for one of the clock that it
+#: moves: each sleep fails with EINVAL. A `select` waits for a span, as Python itself did before 3.11.
+SLEEP_BY_SELECT = """
+import select, time
+time.sleep = lambda seconds: select.select([], [], [], seconds) and None
+"""
+
+
+def other_clock(project: Project, **libfaketime: str) -> dict[str, str]:
+    """The environment of processes whose wall clock is another one, while their monotonic clock is as it was."""
+    (project.path / "clock").mkdir(exist_ok=True)
+    (project.path / "clock" / "sitecustomize.py").write_text(SLEEP_BY_SELECT)
+    paths = [str(project.path / "clock"), os.environ.get("PYTHONPATH", "")]
+    return {
+        "LD_PRELOAD": faketime_library(),
+        "DONT_FAKE_MONOTONIC": "1",
+        "PYTHONPATH": os.pathsep.join(filter(None, paths)),
+        **libfaketime,
+    }
 
 
 @contextlib.contextmanager

@@ -15,11 +15,12 @@ import pytest
 
 from django_cfg.tasks.worker.recycling import resident_mb
 from django_cfg.testing.waiting import eventually
-from tests.process.conftest import SCALE, Project, Workers, _stat, session_of
+from tests.process.conftest import SCALE, STORES, Project, Workers, _stat, session_of
 
 pytestmark = pytest.mark.process
 #: What the allocator takes in steps, whatever runs.
 NOISE_MIB = 1
+AT_ONCE = 20_000
 SETUP = (
     "import os, time, django; os.environ['DJANGO_SETTINGS_MODULE'] = 'settings'; django.setup()\n"
     "from work.tasks import HERE, quick\n"
@@ -65,28 +66,51 @@ def test_workers_that_were_killed_and_replaced_leave_nothing(project: Project) -
 @pytest.mark.faults
 def test_workers_that_were_recycled_leave_nothing(project: Project) -> None:
     project.write(processes=2, threads=2, max_tasks_per_child=1)
+    leaves_nothing(project)
+    assert sessions(project) == 0
+
+
+@pytest.mark.postgres
+@pytest.mark.faults
+def test_workers_that_were_recycled_leave_no_connection(project: Project, postgres: dict[str, Any]) -> None:
+    project.write(database=postgres, processes=2, threads=2, max_tasks_per_child=1)
+    leaves_nothing(project)
+    assert sessions(project) == 0
+    assert connections(postgres) == 0
+
+
+def leaves_nothing(project: Project) -> None:
+    """Recycle workers under load, and stop."""
     workers = project.start(until=lambda w: len(w.children()) == 2 and w.named("keeper"))
     [first] = project.send("quick.send()")
     eventually(lambda: project.ids("end") == {first: 1})
     [keeper] = workers.named("keeper")
-    before = descriptors(workers.pid), descriptors(keeper)
+    before, memory = (descriptors(workers.pid), descriptors(keeper)), resident_mb(workers.pid)
     restarts = 20 * SCALE
     with steady(project):
         eventually(lambda: workers.log.count("has ended.") >= restarts, within_s=30 + 2 * restarts)
+        after = descriptors(workers.pid), descriptors(keeper)
     eventually(lambda: not project.counts(), within_s=60)
     assert set(project.ids("end").values()) == {1}
     assert zombies(workers) == []
     assert workers.named("keeper") == [keeper]
-    after = descriptors(workers.pid), descriptors(keeper)
     assert all(new <= old + 2 for old, new in zip(before, after, strict=True)), (before, after)
+    grown = resident_mb(workers.pid) - memory
+    assert grown < 2 * NOISE_MIB, f"{restarts} restarts: {grown:.1f} MiB more"
     assert workers.stop() == 0
     assert session_of(workers.pid) == []
-    assert sessions(project) == 0
 
 
 @pytest.mark.faults
-def test_memory_does_not_grow_with_the_tasks(project: Project) -> None:
-    project.write(processes=1, threads=4)
+@pytest.mark.parametrize("name", ["sqlite", pytest.param("redis", marks=pytest.mark.redis)])
+def test_memory_does_not_grow_with_the_tasks(project: Project, tmp_path: Path, name: str) -> None:
+    with STORES[name](tmp_path) as store:
+        project.write(processes=1, threads=4, **store)
+        memory_stays(project)
+        project.finish()
+
+
+def memory_stays(project: Project) -> None:
     with (project.path / "work" / "tasks.py").open("a") as file:
         file.write("\n\n@dramatiq.actor\ndef nothing():\n    pass\n")
     workers = project.start()
@@ -111,7 +135,9 @@ def steady(project: Project) -> Iterator[None]:
 
 def memory_after(project: Project, workers: Workers, count: int) -> float:
     """Resident memory of the worker when it has run so many tasks more."""
-    project.run(f"dramatiq.get_broker().enqueue_many([nothing.message() for _ in range({count})])")
+    for some in range(0, count, AT_ONCE):
+        number = min(AT_ONCE, count - some)
+        project.run(f"dramatiq.get_broker().enqueue_many([nothing.message() for _ in range({number})])")
     eventually(lambda: not project.counts(), within_s=30 + count / 100)
     [worker] = workers.children()
     return resident_mb(worker)

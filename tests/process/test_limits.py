@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from django_cfg.testing.waiting import eventually
-from tests.process.conftest import Project, is_running
+from tests.process.conftest import SCALE, Project, is_running
 
 pytestmark = pytest.mark.process
 
@@ -34,6 +34,28 @@ def test_a_hung_task_is_ended_with_its_process_recorded_and_dead_at_max_deliveri
     assert project.ids("start")[hung] == 2
     eventually(lambda: attempts(project).count("HardTimeLimitExceeded") == 2)
     assert workers.stop() == 0
+
+
+@pytest.mark.faults
+def test_limits_that_race_the_ends_of_tasks_cost_no_thread_and_no_outcome(
+    project: Project, store: dict[str, Any]
+) -> None:
+    project.write(**store, processes=1, threads=8)
+    count = 160 * SCALE
+    ids = project.run(f"for n in range({count}): print(close_to_its_limit.send(297 + n % 7).message_id)")
+    workers = project.start()
+    pids = workers.children()
+    eventually(lambda: set(project.counts()) <= {"dead"}, within_s=60 + 30 * SCALE)
+    dead = project.counts()["dead"]
+    assert project.ids("start") == dict.fromkeys(ids, 1)
+    assert 0 <= count - len(project.ids("end")) <= dead  # one that noted its end may have met its limit after that
+    gated = project.send(*["gated.send('gate')"] * 8)
+    eventually(lambda: set(gated) <= set(project.ids("start")), within_s=60)  # every thread takes one
+    project.open_gate()
+    eventually(lambda: set(gated) <= set(project.ids("end")), within_s=60)
+    assert workers.children() == pids and "broke its worker thread" not in workers.log
+    assert workers.stop() == 0
+    assert project.counts() == ({"dead": dead} if dead else {})
 
 
 def test_a_task_that_must_not_run_twice_is_a_dead_letter_when_its_process_dies(project: Project) -> None:

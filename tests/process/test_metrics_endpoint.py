@@ -12,12 +12,13 @@ import textwrap
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from django_cfg.testing.waiting import eventually
-from tests.process.conftest import _comm, children_of
+from tests.process.conftest import _comm, children_of, is_running
 
 pytestmark = pytest.mark.process
 SETTINGS = """
@@ -190,6 +191,39 @@ def test_two_groups_of_workers_on_one_host_keep_their_numbers_apart(project: Pat
     finally:
         second.send_signal(signal.SIGTERM)
         assert second.wait(20) == 0, log.read_text()
+
+
+def test_files_of_a_killed_supervisor_are_removed_by_the_next_start_and_no_others(
+    project: Path, supervisor: subprocess.Popen[bytes], port: int
+) -> None:
+    [mine] = (project / "tmp").iterdir()
+    with group(project) as killed:
+        [theirs] = set((project / "tmp").iterdir()) - {mine}
+        left = children_of(killed.pid)
+        killed.kill()
+        killed.wait(10)
+        eventually(lambda: not any(map(is_running, left)), within_s=20)
+    assert set((project / "tmp").iterdir()) == {mine, theirs}
+    with group(project) as third:
+        [new] = set((project / "tmp").iterdir()) - {mine}
+        assert new != theirs
+        third.send_signal(signal.SIGTERM)
+        assert third.wait(20) == 0
+    assert list((project / "tmp").iterdir()) == [mine]
+
+
+@contextmanager
+def group(project: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """One more supervisor beside the first, serving metrics."""
+    log = project / "group"
+    command = [sys.executable, "-m", "django", "rundramatiq", "-p", "1", "--probe", "127.0.0.1:0"]
+    known = environment(project, TMPDIR=str(project / "tmp"))
+    with log.open("wb") as out, subprocess.Popen(command, cwd=project, env=known, stdout=out, stderr=out) as started:
+        try:
+            eventually(lambda: "/metrics" in log.read_text() and len(children_of(started.pid)) == 3, within_s=20)
+            yield started
+        finally:
+            started.kill()
 
 
 def test_without_metrics_the_port_answers_probes_alone(project: Path) -> None:

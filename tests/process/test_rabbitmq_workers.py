@@ -112,6 +112,25 @@ def test_workers_go_on_after_the_server_was_stopped(work: Project, server: OwnRa
     assert work.counts()["dead"] == 0
 
 
+@pytest.mark.faults
+def test_workers_and_senders_go_on_when_the_application_of_the_server_was_stopped(
+    work: Project, server: OwnRabbit
+) -> None:
+    ids = work.send(*["short.send(30)"] * 60)
+    workers = work.start("--processes", "2", "--threads", "2")
+    pids = workers.children()
+    for share in (10, 30):
+        eventually(lambda share=share: len(work.ids("end")) > share, within_s=60)
+        server.control("stop_app")
+        server.control("start_app")
+    ids += work.send(*["short.send(30)"] * 10)
+    all_ended(work, ids, within_s=90)
+    assert workers.children() == pids
+    eventually(lambda: not work.counts(), within_s=30)
+    assert workers.stop() == 0
+    assert extra(work, ids) <= 2 * 2 * 2 * 2
+
+
 def test_a_cut_connection_costs_at_most_what_ran(work: Project, server: OwnRabbit) -> None:
     ids = work.send(*["short.send(30)"] * 60)
     workers = work.start("--processes", "2", "--threads", "2")
@@ -233,13 +252,17 @@ def impatient(server: OwnRabbit) -> Iterator[OwnRabbit]:
     set_ms(1_800_000, 60_000)
 
 
-def test_a_task_that_outlasts_the_server_s_patience_is_named_with_the_cure_and_ends(
+def test_a_task_that_outlasts_the_server_s_patience_again_and_again_runs_once_and_is_named_with_the_cure(
     impatient: OwnRabbit, work: Project
 ) -> None:
-    ids = work.send("gated.send('gate')", *["quick.send()"] * 5)
+    long, *others = ids = work.send("gated.send('gate')", *["quick.send()"] * 5)
     workers = work.start("--processes", "1", "--threads", "2")
-    eventually(lambda: "set consumer_timeout in rabbitmq.conf above" in workers.log, within_s=60)
-    work.open_gate()  # it runs a second time beside the first, as the guide says
+    eventually(lambda: workers.log.count("set consumer_timeout in rabbitmq.conf above") >= 3, within_s=120)
+    assert "came again while it runs here" in workers.log
+    [after] = work.send("quick.send()")
+    all_ended(work, [*others, after])
+    work.open_gate()
     all_ended(work, ids)
     eventually(lambda: not work.counts(), within_s=30)
     assert workers.stop() == 0
+    assert work.ids("start")[long] == 1

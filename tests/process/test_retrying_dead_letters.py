@@ -22,6 +22,13 @@ for message in broker.enqueue_many([ailing.message() for _ in range({count})]):
 """
 
 
+def reached(project: Project, word: str, tasks: int) -> bool:
+    """Waits until so many tasks have, and as long as more of them do: a busy machine is no failure."""
+    while (now := len(project.ids(word))) < tasks:
+        eventually(lambda was=now: len(project.ids(word)) > was, within_s=60)
+    return now == tasks
+
+
 def test_each_retried_dead_letter_runs_once_more_though_a_worker_is_killed(
     project: Project, store: dict[str, Any]
 ) -> None:
@@ -29,17 +36,17 @@ def test_each_retried_dead_letter_runs_once_more_though_a_worker_is_killed(
     project.write(**store, processes=2, threads=THREADS, max_deliveries=50)
     ids = project.run(BURY.format(count=count))
     workers = project.start(until=lambda w: len(w.children()) == 2)
-    eventually(lambda: len(project.ids("start")) == count, within_s=30 + 10 * SCALE)
-    eventually(lambda: project.counts() == {"dead": count}, within_s=30)
+    assert reached(project, "start", count)
+    eventually(lambda: project.counts() == {"dead": count}, within_s=60)
     project.open_gate("healed")
     with ThreadPoolExecutor(1) as pool:
         retrying = pool.submit(project.manage, "dramatiq_retry_failed", "--json")
-        eventually(lambda: len(project.ids("end")) >= count // 10, within_s=60)
+        eventually(lambda: len(project.ids("end")) >= count // 10, within_s=120)
         os.kill(workers.children()[0], signal.SIGKILL)
         said = json.loads(retrying.result().stdout)
     assert (said["matched"], said["retried"]) == (count, count)
-    eventually(lambda: set(project.ids("end")) == set(ids), within_s=60 + 10 * SCALE)
-    eventually(lambda: not project.counts(), within_s=30)
+    assert reached(project, "end", count) and set(project.ids("end")) == set(ids)
+    eventually(lambda: not project.counts(), within_s=60)
     assert workers.stop() == 0
     extra = [number - 2 for number in project.ids("start").values() if number != 2]
     assert min(extra, default=1) == 1 and sum(extra) <= THREADS  # what the killed process ran, and nothing else

@@ -16,7 +16,7 @@ import pytest
 from django.conf import settings as test_settings
 
 from django_cfg.testing.waiting import eventually
-from tests.process.conftest import Project, Workers, faketime_library
+from tests.process.conftest import Project, Workers, other_clock
 
 pytestmark = pytest.mark.process
 EVERY_SECOND = [{"actor_name": "quick", "every_s": 1, "name": "second", "missed": "all"}]
@@ -213,16 +213,11 @@ for tick in Tick.objects.all():
 
 
 def test_a_clock_that_jumps_ahead_and_back_repeats_no_tick_and_hides_none(project: Project) -> None:
-    library, offset = faketime_library(), project.path / "offset"
+    offset = project.path / "offset"
     each = [{"actor_name": "quick", "every_s": 1, "name": "second", "missed": "latest"}]
     project.write(processes=1, schedules=each)
     offset.write_text("+0s")
-    moved = {
-        "LD_PRELOAD": library,
-        "FAKETIME_TIMESTAMP_FILE": str(offset),
-        "FAKETIME_NO_CACHE": "1",
-        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-    }
+    moved = other_clock(project, FAKETIME_TIMESTAMP_FILE=str(offset), FAKETIME_NO_CACHE="1")
     two = [project.start(until=is_ready, **moved) for _ in range(2)]
     for jump in ("+0s", "+3600s", "+3597s"):
         offset.write_text(jump)

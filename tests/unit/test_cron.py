@@ -99,6 +99,9 @@ def test_a_long_text_is_not_repeated() -> None:
         ("Europe/Berln", "did you mean 'Europe/Berlin'?"),
         ("../../etc/passwd", "write a name like 'Europe/Berlin' or 'UTC'"),
         ("", "write a name like"),
+        ("Europe", "timezone"),
+        ("right/UTC", "timezone"),
+        ("localtime", "timezone"),
     ],
 )
 def test_an_unknown_zone_is_refused_with_a_hint(name: str, hint: str) -> None:

@@ -34,7 +34,7 @@ from django_cfg.tasks.brokers.amqp_url import is_guest_abroad
 from django_cfg.tasks.brokers.database.broker import DatabaseBroker
 from django_cfg.tasks.brokers.database.dialect import MYSQL
 from django_cfg.tasks.brokers.redis_url import same_redis_database
-from django_cfg.tasks.cron.declared import declared
+from django_cfg.tasks.cron.declared import entries, make_tasks_known
 from django_cfg.tasks.cron.due import Cron, clock_changes, ms_of
 from django_cfg.tasks.cron.entry import Entry
 from django_cfg.tasks.records.upsert import VENDORS
@@ -90,11 +90,14 @@ def schedules(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
     settings = conf.read()
     discover(settings)
     try:
-        code = declared(settings)
+        code = entries(settings)
     except CronError as error:
         hint = "Schedules are read from TaskConfig.schedules, DRAMATIQ_CRON_JOBS, @cron and @interval."
         return [Error(str(error), hint=hint, id=f"{LABEL}.E020")]
-    unknown = [_unknown_task(entry) for entry in code.values() if entry.actor_name not in dramatiq.get_broker().actors]
+    known = dramatiq.get_broker().actors
+    if not known.keys() >= {entry.actor_name for entry in code.values()}:
+        make_tasks_known()  # only now: a web server that starts need not wait for what nobody asks for
+    unknown = [_unknown_task(entry) for entry in code.values() if entry.actor_name not in known]
     return [*unknown, *[note for entry in code.values() for note in _clock_notes(entry)]]
 
 

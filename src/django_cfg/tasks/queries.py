@@ -18,7 +18,7 @@ from django_cfg.tasks.conf import records_alias
 from django_cfg.tasks.cron.declared import declared
 from django_cfg.tasks.cron.entry import Entry
 from django_cfg.tasks.lifecycle import State
-from django_cfg.tasks.models import ErrorGroup, OperatorAction
+from django_cfg.tasks.models import ErrorGroup, Grain, OperatorAction
 from django_cfg.tasks.records import stats
 from django_cfg.tasks.records.filter import TaskFilter, parse
 from django_cfg.tasks.records.policy import Policy, policy_of, refuse_unrecorded, refuse_without_records
@@ -164,19 +164,22 @@ def task_summary() -> list[TaskSummary]:
     return stats.summary(records_alias())
 
 
-def task_stats(since: datetime, until: datetime | None = None, *, task: str = "", queue: str = "") -> list[TaskStats]:
+def task_stats(
+    since: datetime, until: datetime | None = None, *, task: str = "", queue: str = "", grain: Grain | None = None
+) -> list[TaskStats]:
     """Counts and percentiles of a span of time, one row a task and queue, without reading a single record.
 
     Parameters:
         since: the start, rounded down to the minute (for spans up to 6 hours), hour (up to 14 days) or day.
         until: the end; None: now.
         task, queue: only of this one; "": of all.
+        grain: read these rollups, and round to them; coarser ones are fewer.
 
     Raises:
         NotRecorded: `records="off"`.
     """
     refuse_without_records(policy())
-    return stats.by_task(records_alias(), since, until, task=task, queue=queue)
+    return stats.by_task(records_alias(), since, until, task=task, queue=queue, grain=grain)
 
 
 def throughput(since: datetime, until: datetime | None = None, *, task: str = "", queue: str = "") -> list[Span]:

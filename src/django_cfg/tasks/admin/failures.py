@@ -8,6 +8,7 @@ from django.db.models import Q
 
 from django_cfg.errors import FilterError
 from django_cfg.tasks import actions
+from django_cfg.tasks.admin.letters import GONE
 from django_cfg.tasks.admin.pages import (
     PER_PAGE,
     Act,
@@ -26,6 +27,8 @@ from django_cfg.tasks.conf import records_alias
 from django_cfg.tasks.models import Attempt, ErrorGroup
 from django_cfg.tasks.records.reading import cursor, cursor_at
 
+HEADER = ("Fault", "Seen", "Newest text", "Task", "Last", "Queue", "Where", "First")
+
 
 class FailurePages(TaskPages):
     search_help = "text of the error, name of the task or type of error"
@@ -39,8 +42,7 @@ class FailurePages(TaskPages):
             rows = rows.filter(last_seen__lte=at).filter(Q(last_seen__lt=at) | Q(fingerprint__lt=fingerprint))
         found = list(rows[: PER_PAGE + 1])
         more = cursor_at(found[PER_PAGE - 1].last_seen, found[PER_PAGE - 1].pk) if len(found) > PER_PAGE else ""
-        header = ("Fault", "Seen", "Newest text", "Task", "Last", "Queue", "Where", "First")
-        return Listing(header, [_row(group) for group in found[:PER_PAGE]], more)
+        return Listing(HEADER, [fault_row(group) for group in found[:PER_PAGE]], more)
 
     def detail(self, key: str) -> Detail | None:
         group = ErrorGroup.objects.using(records_alias()).filter(pk=key).first()
@@ -60,11 +62,11 @@ class FailurePages(TaskPages):
     def acts(self) -> dict[str, Act]:
         return {
             "retry": Act("Retry its dead letters", "retry_task", _retry),
-            "discard": Act("Discard its dead letters", "discard_task", _discard, asks=True),
+            "discard": Act("Discard its dead letters", "discard_task", _discard, asks=True, meaning=GONE),
         }
 
 
-def _row(group: ErrorGroup) -> Row:
+def fault_row(group: ErrorGroup) -> Row:
     return Row(
         group.fingerprint,
         cells(

@@ -23,9 +23,12 @@ from django_cfg.tasks.brokers.contract import DeadFilter, DeadLetterInfo
 from django_cfg.tasks.records.filter import parse
 from django_cfg.units import humane, s_to_ms
 
+GONE = "They are deleted for good and will never run."
+
 
 class DeadLetterPages(TaskPages):
     search_help = "task:NAME queue:NAME error:TEXT id:ID since:2h before:7d"
+    matching = "all dead letters"
 
     def listing(self, query: str, after: str) -> Listing:
         found = queries.dead_letters(PER_PAGE + 1, meant(query), after)
@@ -49,7 +52,7 @@ class DeadLetterPages(TaskPages):
     def acts(self) -> dict[str, Act]:
         return {
             "retry": Act("Retry", "retry_task", retry, _retry_all),
-            "discard": Act("Discard", "discard_task", discard, _discard_all, asks=True),
+            "discard": Act("Discard", "discard_task", discard, _discard_all, asks=True, meaning=GONE),
         }
 
 

@@ -1,7 +1,7 @@
 """What all our admin pages share: a list by key, a detail, and acts by POST, each with a permission of its own.
 
-They extend the admin's base template and bring no style and no script, so they look as the site's theme does and
-work under a strict content security policy.
+They extend the admin's base template and bring one small sheet of style, in the site's own colours, and no script, so
+they look as the site's theme does and work under a strict content security policy.
 """
 
 from __future__ import annotations
@@ -37,15 +37,21 @@ APP = "django_cfg_tasks"
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One value of a table; a link where there is a page about it."""
+    """One value of a table; a link where there is a page about it; `tone` is "bad" for what needs somebody."""
 
     text: str
     href: str = ""
+    tone: str = ""
 
     @property
     def is_short(self) -> bool:
         """Whether it stays on one line: a moment in three lines is hard to read."""
         return len(self.text) <= SHORT
+
+    @property
+    def classes(self) -> str:
+        width = "nowrap" if self.is_short else "long"
+        return " ".join(filter(None, (width, self.tone, "" if self.text else "empty")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +76,11 @@ class Listing:
     next: str = ""
     note: str = ""
 
+    @property
+    def lines(self) -> list[tuple[str, list[tuple[str, Cell]]]]:
+        """Each row with the name of each of its cells, which a narrow screen shows beside it."""
+        return [(row.key, list(zip(self.header, row.cells, strict=True))) for row in self.rows]
+
 
 @dataclass(frozen=True, slots=True)
 class Detail:
@@ -90,6 +101,7 @@ class Act:
         selected: does it to these keys and returns a sentence about it.
         matching: does it to everything that a query matches; None where that has no meaning.
         asks: ask before it is done.
+        meaning: what will become of them, in a sentence; told when it asks.
     """
 
     label: str
@@ -97,6 +109,7 @@ class Act:
     selected: Callable[[Sequence[str], Operator], str]
     matching: Callable[[str, Operator], str] | None = None
     asks: bool = False
+    meaning: str = ""
 
 
 @dataclass
@@ -117,6 +130,8 @@ class TaskPages(ModelPages):
     search_help = ""
     shortcuts: Sequence[tuple[str, str]] = ()
     has_details = True
+    #: What an act on all that match is done to.
+    matching = "all"
 
     # -- what each page says for itself ----------------------------------------------------------------
 
@@ -131,6 +146,10 @@ class TaskPages(ModelPages):
     def acts(self) -> dict[str, Act]:
         """What can be done, by name."""
         return {}
+
+    def meant(self, query: str) -> Listing:
+        """What an act on all that match will be done to."""
+        return self.listing(query, "")
 
     # -- permissions -----------------------------------------------------------------------------------
 
@@ -173,8 +192,8 @@ class TaskPages(ModelPages):
             "query": query,
             "search_help": self.search_help,
             "shortcuts": [(label, f"?{urlencode({'q': text})}", text == query) for label, text in self.shortcuts],
-            "acts": [(name, act.label) for name, act in acts.items()],
-            "bulk": [(name, act.label) for name, act in acts.items() if act.matching is not None and listing.rows],
+            "acts": list(acts.items()),
+            "bulk": [(name, act) for name, act in acts.items() if act.matching is not None and listing.rows],
             "newest": f"?{urlencode(here)}" if is_later else "",
             "older": f"?{urlencode({**here, 'after': listing.next})}" if listing.next else "",
         }
@@ -187,11 +206,11 @@ class TaskPages(ModelPages):
         found = self.detail(object_id) if self.has_details else None
         if found is None:
             raise Http404(f"No {self.opts.verbose_name} {object_id!r}.")
-        acts = [(name, act.label) for name, act in self._allowed(request).items() if name in found.acts]
+        acts = [(name, act) for name, act in self._allowed(request).items() if name in found.acts]
         return self._render(request, "detail", {"title": found.title, "detail": found, "key": object_id, "acts": acts})
 
     def _render(self, request: HttpRequest, template: str, context: dict[str, Any]) -> HttpResponse:
-        known = {"opts": self.opts, "list_url": list_url(self.opts.model_name)}
+        known = {"opts": self.opts, "list_url": list_url(self.opts.model_name), "matching": self.matching}
         return TemplateResponse(
             request,
             f"admin/{APP}/{template}.html",
@@ -203,10 +222,10 @@ class TaskPages(ModelPages):
 
     def _act(self, request: HttpRequest) -> HttpResponse:
         choice = self._choice(request)
-        if (choice.act.asks and not choice.is_confirmed) or (choice.is_all and not choice.is_confirmed):
-            return self._ask(request, choice)
         by = Operator(request.user.get_username(), "admin")
         try:
+            if (choice.act.asks or choice.is_all) and not choice.is_confirmed:
+                return self._ask(request, choice)
             messages.success(request, self._do(choice, by))
         except DjangoCfgError as error:
             messages.error(request, str(error))
@@ -234,11 +253,12 @@ class TaskPages(ModelPages):
     def _ask(self, request: HttpRequest, choice: Choice) -> HttpResponse:
         samples, more = list(choice.keys), False
         if choice.is_all:
-            found = self.listing(choice.query, "")
-            samples, more = [row.cells[0].text for row in found.rows], bool(found.next)
+            found = self.meant(choice.query)
+            samples, more = [f"{row.cells[0].text} ({row.key})" for row in found.rows], bool(found.next)
         context = {
             "title": f"{choice.act.label}?",
             "choice": choice,
+            "back": self._back(choice),
             "count": f"more than {len(samples)}" if more else str(len(samples)),
             "samples": samples[:5],
         }

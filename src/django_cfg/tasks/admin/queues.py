@@ -10,14 +10,15 @@ from django_cfg.tasks.audit import Operator
 from django_cfg.tasks.brokers.contract import QueueStats, shown
 from django_cfg.units import humane, s_to_ms
 
+HEADER = ("Queue", "Paused", "Pending", "Oldest waits", "Running", "Scheduled", "Retrying", "Dead")
+
 
 class QueuePages(TaskPages):
     has_details = False
 
     def listing(self, query: str, after: str) -> Listing:
-        header = ("Queue", "Paused", "Pending", "Oldest waits", "Running", "Scheduled", "Retrying", "Dead")
         paused = queries.paused_queues()
-        return Listing(header, [_row(stats, stats.queue in paused) for stats in queries.queue_stats()])
+        return Listing(HEADER, [queue_row(stats, stats.queue in paused) for stats in queries.queue_stats()])
 
     def detail(self, key: str) -> Detail | None:
         return None
@@ -29,13 +30,13 @@ class QueuePages(TaskPages):
         }
 
 
-def _row(stats: QueueStats, is_paused: bool) -> Row:
+def queue_row(stats: QueueStats, is_paused: bool) -> Row:
     age = stats.oldest_pending_age_s
     return Row(
         stats.queue,
         cells(
             Cell(stats.queue, list_url("taskrecord", f'"queue:{stats.queue}"')),
-            *("paused" if is_paused else "", stats.pending),
+            *(Cell("paused" if is_paused else "", tone="bad"), stats.pending),
             *("-" if age is None else humane(s_to_ms(age)), shown(stats.running), stats.scheduled),
             shown(stats.retrying),
             Cell(str(stats.dead), list_url("deadletter", f'"queue:{stats.queue}"') if stats.dead else ""),

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from django_cfg.tasks import actions, queries
-from django_cfg.tasks.admin.letters import discard, retry
+from django_cfg.tasks.admin.letters import GONE, discard, retry
 from django_cfg.tasks.admin.pages import (
     PER_PAGE,
     Act,
@@ -24,11 +25,14 @@ from django_cfg.tasks.admin.pages import (
 from django_cfg.tasks.audit import Operator
 from django_cfg.tasks.lifecycle import State
 from django_cfg.tasks.models import Attempt, TaskRecord
-from django_cfg.tasks.records.filter import parse
+from django_cfg.tasks.records.filter import TaskFilter, parse
 from django_cfg.units import humane
+
+CANCELLED = "Those that wait will not run; those that run are asked to stop."
 
 
 class RecordPages(TaskPages):
+    matching = "all dead letters"
     search_help = "state:failed task:NAME queue:NAME error:TEXT tag:NAME since:2h; an id alone finds one task"
     shortcuts = (
         ("Failed", "state:failed"),
@@ -39,7 +43,17 @@ class RecordPages(TaskPages):
     )
 
     def listing(self, query: str, after: str) -> Listing:
-        page = queries.tasks(query, PER_PAGE, after)
+        return self._listed(parse(query), after)
+
+    def meant(self, query: str) -> Listing:
+        """Only dead letters are retried and discarded, whatever else the list shows."""
+        only = parse(query)
+        if only.states and State.DEAD_LETTER not in only.states:
+            return Listing((), ())
+        return self._listed(replace(only, states=(State.DEAD_LETTER,)), "")
+
+    def _listed(self, only: TaskFilter, after: str) -> Listing:
+        page = queries.tasks(only, PER_PAGE, after)
         header = ("Task", "State", "Error", "Queue", "Changed", "Attempts", "Waited", "Ran", "Arguments")
         note = "Searched the newest 5 000 of these; older ones are behind the link below." if page.is_partial else ""
         return Listing(header, [_row(record) for record in page.records], page.next, note)
@@ -58,8 +72,8 @@ class RecordPages(TaskPages):
     def acts(self) -> dict[str, Act]:
         return {
             "retry": Act("Retry", "retry_task", retry, _retry_all),
-            "cancel": Act("Cancel", "cancel_task", _cancel, asks=True),
-            "discard": Act("Discard", "discard_task", discard, _discard_all, asks=True),
+            "cancel": Act("Cancel", "cancel_task", _cancel, asks=True, meaning=CANCELLED),
+            "discard": Act("Discard", "discard_task", discard, _discard_all, asks=True, meaning=GONE),
         }
 
 
@@ -78,10 +92,15 @@ def _row(record: TaskRecord) -> Row:
         record.message_id,
         cells(
             Cell(record.task, detail_url("taskrecord", record.message_id)),
-            *(record.state + progress_of(record), error, record.queue, moment(record.updated_at)),
+            Cell(record.state + progress_of(record), tone=tone_of(record)),
+            *(error, record.queue, moment(record.updated_at)),
             *(record.attempts, humane(record.wait_ms), humane(record.run_ms), record.arguments[:80]),
         ),
     )
+
+
+def tone_of(record: TaskRecord) -> str:
+    return "bad" if record.state == State.DEAD_LETTER else ""
 
 
 def progress_of(record: TaskRecord) -> str:
@@ -101,7 +120,7 @@ def _values(record: TaskRecord) -> list[tuple[str, Cell]]:
     }
     plain: dict[str, Any] = {
         "Id": record.message_id,
-        "State": record.state + progress_of(record),
+        "State": Cell(record.state + progress_of(record), tone=tone_of(record)),
         "Queue": record.queue,
         "Attempts": record.attempts,
         "Waited": humane(record.wait_ms),
@@ -114,7 +133,7 @@ def _values(record: TaskRecord) -> list[tuple[str, Cell]]:
         "Reason": record.reason,
         "Error": f"{record.error_type}: {record.error}" if record.error_type else "",
     }
-    named = [(name, Cell(str(value))) for name, value in plain.items()]
+    named = zip(plain, cells(*plain.values()), strict=True)
     return [(name, cell) for name, cell in [*named, *links.items()] if cell.text]
 
 

@@ -44,6 +44,7 @@ class TaskActor(EngineActor[Any, Any]):
     """Runs a Django task. Its value leaves with the task's result, not as Dramatiq's."""
 
     task: AnyTask
+    is_async = False
 
     def __call__(self, *args: Any, **kwargs: Any) -> None:
         message: Any = CurrentMessage.get_current_message()
@@ -52,7 +53,8 @@ class TaskActor(EngineActor[Any, Any]):
         if signals.is_heard(task_started):
             task_started.send_robust(sender=signals.sender_of(run.backend), task_result=run.result)
         context = (TaskContext(task_result=run.result),) if self.task.takes_context else ()
-        value = _callable(self.task.func)(*context, *args, **kwargs)
+        function = _in_a_loop(self.task.func) if self.is_async else self.task.func
+        value = function(*context, *args, **kwargs)
         run.value = value if type(value) in PLAIN else self._checked(value)
 
     def tick_options(self) -> dict[str, Any]:
@@ -78,10 +80,8 @@ class TaskActor(EngineActor[Any, Any]):
         return plain
 
 
-def _callable(function: Callable[..., Any]) -> Callable[..., Any]:
+def _in_a_loop(function: Callable[..., Any]) -> Callable[..., Any]:
     """An async task runs on the event loop of its worker; where there is none, in a loop of its own."""
-    if not iscoroutinefunction(function):
-        return function
     if dramatiq_asyncio.get_event_loop_thread() is None:
         return async_to_sync(function)
     return dramatiq_asyncio.async_to_sync(function)
@@ -129,7 +129,7 @@ def _declare(broker: EngineBroker, task: AnyTask) -> None:
         priority=priority,
         options=options,
     )
-    actor.task = task
+    actor.task, actor.is_async = task, iscoroutinefunction(task.func)
 
 
 def _options(broker: EngineBroker, task: AnyTask) -> dict[str, Any]:

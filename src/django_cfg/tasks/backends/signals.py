@@ -17,6 +17,8 @@ LEVELS = {
     compat.task_started: logging.INFO,
     compat.task_finished: logging.INFO,
 }
+#: The framework's own receiver of each of them, once found: asked twice for every task.
+_own: dict[int, Any] = {}
 
 
 def is_heard(signal: Signal, level: int | None = None) -> bool:
@@ -26,9 +28,14 @@ def is_heard(signal: Signal, level: int | None = None) -> bool:
 
 def _is_own(signal: Signal) -> bool:
     """Whether the one receiver is the framework's own, which writes a line."""
-    receiver = signal.receivers[0][1]
-    function: Any = receiver() if hasattr(receiver, "__callback__") else receiver
-    return getattr(function, "__module__", "") == f"{compat.MODULE}.signals"
+    entry = signal.receivers[0]
+    if _own.get(id(signal)) is entry:
+        return True
+    function: Any = entry[1]() if hasattr(entry[1], "__callback__") else entry[1]
+    is_own = getattr(function, "__module__", "") == f"{compat.MODULE}.signals"
+    if is_own:
+        _own[id(signal)] = entry
+    return is_own
 
 
 def send(signal: Signal, sender: type[BaseTaskBackend], result: Any) -> None:

@@ -270,7 +270,11 @@ class EngineBroker(Broker):
         return self.transaction_alias or self.settings.records_database
 
     def find(self, message_id: str) -> Standing | None:
-        """A message that waits or runs; None if there is none, and where `supports_find` is False."""
+        """A message that waits or runs, with its body; None if there is none, and where `supports_find` is False.
+
+        Results ask this again and again, so it reads as little as it can. `whereabouts` is the operator's question: no
+        body, but ages, the holder's lease and load, and what a body that nobody can read stands for.
+        """
         return None
 
     # -- declaring -------------------------------------------------------------------------------------
@@ -327,7 +331,7 @@ class EngineBroker(Broker):
             return
         opened = self._open(signal)
         try:
-            for middleware, name, hook in reversed(hooks):
+            for middleware, name, hook in hooks:
                 if opened is not None:
                     opened.hook = name
                 try:
@@ -340,15 +344,21 @@ class EngineBroker(Broker):
             self._close(opened)
 
     def _hooks_of(self, name: str) -> list[tuple[Middleware, str, Hook]]:
-        """The middleware that really have this hook, and their names: calling empty ones costs more than tasks do."""
+        """The middleware that really have this hook, in the order of its calls, and their names.
+
+        Calling empty ones costs more than tasks do.
+        """
         found = self._hooks.get(name)
         if found is None:
             stock = getattr(Middleware, name, None)
-            found = self._hooks[name] = [
+            found = [
                 (m, type(m).__name__, getattr(m, name))
                 for m in self.middleware
                 if getattr(type(m), name, None) is not stock
             ]
+            if name.startswith("after_"):
+                found.reverse()
+            self._hooks[name] = found
         return found
 
     def _open(self, signal: str) -> Collector | None:

@@ -129,6 +129,7 @@ class Answer:
         revoked: claimed ids that an operator cancelled; not yet started ones are to be dropped.
         paused: queues from which nothing is claimed now.
         next_due_ms: until the next delayed message of the wanted queues is due; None if there is none.
+        unfit: how many messages were claimed beside these and are gone: nobody can read them, or they were cancelled.
     """
 
     claims: tuple[Claim, ...] = ()
@@ -136,6 +137,7 @@ class Answer:
     revoked: frozenset[str] = frozenset()
     paused: frozenset[str] = frozenset()
     next_due_ms: int | None = None
+    unfit: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from django.utils.module_loading import import_string
-from dramatiq.middleware import Callbacks, CurrentMessage, Middleware, Pipelines, Retries
+from dramatiq.middleware import Callbacks, CurrentMessage, Middleware, Retries
 from dramatiq.results import Results
 
 from django_cfg.errors import ConfigurationError
@@ -20,6 +20,7 @@ from django_cfg.tasks.middleware.connections import Connections
 from django_cfg.tasks.middleware.groups import EngineGroupCallbacks
 from django_cfg.tasks.middleware.interrupts import EngineShutdownNotifications, EngineTimeLimit
 from django_cfg.tasks.middleware.metrics import Metrics
+from django_cfg.tasks.middleware.pipelines import EnginePipelines
 from django_cfg.tasks.middleware.record import Record
 from django_cfg.tasks.middleware.tracing import Tracing
 from django_cfg.tasks.records.policy import policy_of
@@ -42,7 +43,7 @@ FACTORIES: dict[str, Factory] = {
     STOCK + "TimeLimit": lambda s: EngineTimeLimit(time_limit=s.time_limit),
     STOCK + "ShutdownNotifications": lambda s: EngineShutdownNotifications(),
     STOCK + "Callbacks": lambda s: Callbacks(),
-    STOCK + "Pipelines": lambda s: Pipelines(),
+    STOCK + "Pipelines": lambda s: EnginePipelines(),
     STOCK + "CurrentMessage": lambda s: CurrentMessage(),
     GROUPS: lambda s: EngineGroupCallbacks(days_to_ms(s.result_ttl_days)),
     STOCK + "Retries": lambda s: Retries(

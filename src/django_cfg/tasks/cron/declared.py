@@ -58,12 +58,21 @@ def _noting(given: dict[str, Any], decorator: str) -> Callable[[Task], Task]:
 
 
 def declared(settings: TaskSettings) -> dict[str, Entry]:
-    """Every schedule of the code by its name. Task modules must have been imported.
+    """Every schedule of the code by its name, and all tasks known that they may run. Their modules are imported.
 
     Raises:
         CronError: a wrong entry, or two of one name.
     """
-    _make_tasks_known()
+    make_tasks_known()
+    return entries(settings)
+
+
+def entries(settings: TaskSettings) -> dict[str, Entry]:
+    """Every schedule of the code by its name, whether its task is known or not.
+
+    Raises:
+        CronError: a wrong entry, or two of one name.
+    """
     found: dict[str, Entry] = {}
     for where, given in _written(settings):
         entry = read(given, where, django_settings.TIME_ZONE)
@@ -73,7 +82,7 @@ def declared(settings: TaskSettings) -> dict[str, Entry]:
     return found
 
 
-def _make_tasks_known() -> None:
+def make_tasks_known() -> None:
     """Django's own tasks become known to their broker when somebody asks their backend for it."""
     if compat.is_installed():
         for alias in compat.task_backends:

@@ -145,7 +145,7 @@ def clock_changes(rule: Cron, after_ms: int, days: int = 366) -> list[tuple[date
 
     Only of expressions with fixed times; at most one of each gap is told.
     """
-    if not cron.is_at_fixed_times(rule.expression):
+    if not cron.is_at_fixed_times(rule.expression) or rule.zone.key == "UTC":
         return []
     gaps = _gaps(rule.zone, moment_of(after_ms), days)
     return [(first, end) for begin, end in gaps if (first := _first_in(rule, begin, end)) is not None]

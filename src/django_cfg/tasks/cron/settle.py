@@ -19,7 +19,6 @@ from django_cfg.tasks.models import Schedule, Tick
 from django_cfg.tasks.models.tick import PingState, TickKind, TickState
 
 logger = get_logger(__name__)
-CHANGED = ("settled_at", "last_message_id", "last_nominal_at", "buffered_at")
 
 
 @dataclass
@@ -139,7 +138,7 @@ def write(batch: Batch, alias: str) -> None:
     if batch.messages:
         batch.broker.enqueue_many(batch.messages)
     if batch.rows:
-        Schedule.objects.using(alias).bulk_update(batch.rows, CHANGED)
+        store.update(alias, batch.rows)
 
 
 def _due(batch: Batch, row: Schedule, nominal_ms: int, state: TickState, reason: str) -> Tick:
@@ -193,4 +192,4 @@ def _unbuffer(batch: Batch, row: Schedule, entry: Entry, nominal_ms: int) -> Non
     waiting = Tick.objects.using(alias).filter(schedule=row, kind=TickKind.DUE, nominal_at=nominal_ms)
     waiting.update(state=new.state, reason="", message_id=new.message_id, ping=new.ping, decided_at=batch.now_ms)
     row.buffered_at = None
-    row.save(using=alias, update_fields=CHANGED)
+    row.save(using=alias, update_fields=store.CHANGED)

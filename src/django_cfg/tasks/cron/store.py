@@ -21,6 +21,8 @@ from django_cfg.tasks.models.schedule import Source
 
 STATE = "schedules"
 NAMESPACE = uuid.UUID("6f1c2f6e-5b0e-4b1c-9a55-6f1f5d6c5a10")
+#: What deciding ticks changes in a schedule.
+CHANGED = ("settled_at", "last_message_id", "last_nominal_at", "buffered_at")
 #: PostgreSQL ends the transaction of a scheduler that was stopped in the middle of one, so that others go on.
 STOPPED_AFTER = "5s"
 
@@ -141,3 +143,14 @@ def add(alias: str, ticks: Sequence[Tick]) -> None:
         IntegrityError: one of them is decided already.
     """
     Tick.objects.using(alias).bulk_create(ticks)
+
+
+def update(alias: str, rows: Sequence[Schedule]) -> None:
+    """Write what deciding ticks changes in schedules, whose rows are locked.
+
+    One plain statement for each: a `bulk_update` spends 1.5 ms on building the CASE of every row.
+    """
+    columns = ", ".join(f"{name} = %s" for name in CHANGED)
+    values = [[*(getattr(row, name) for name in CHANGED), row.pk] for row in rows]
+    with connections[alias].cursor() as cursor:
+        cursor.executemany(f"UPDATE {Schedule._meta.db_table} SET {columns} WHERE id = %s", values)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from argparse import ArgumentTypeError
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -32,6 +32,23 @@ def duration(text: str) -> float:
     if found is None:
         raise ArgumentTypeError(f"expected a duration like 90s, 15m, 2h or 7d, got {text!r}")
     return float(found[1]) * SECONDS[found[2] or "s"]
+
+
+def refuse_unknown_queue(name: str, known: Collection[str]) -> None:
+    """A mistyped name would otherwise look like an act that was done.
+
+    Raises:
+        CommandError: no queue has this name.
+    """
+    if name not in known:
+        text = f"no queue is named {name!r}; known: {', '.join(known) or 'none'}"
+        raise CommandError(text, returncode=USAGE)
+
+
+def refuse_unknown_choice(options: dict[str, Any]) -> None:
+    """Where nothing matches, because of a mistyped queue perhaps."""
+    if options["queue"]:
+        refuse_unknown_queue(options["queue"], [stats.queue for stats in queries.queue_stats()])
 
 
 def add_choice(parser: CommandParser) -> None:

@@ -65,23 +65,26 @@ def keep_open(max_age_s: int | None) -> None:
 
 
 class _Opened(threading.local):
-    """Whether this thread ever opened a connection; asking Django for its connections costs more than most hooks.
+    """The connections that this thread ever opened; asking Django for them costs more than most tasks.
 
     Attributes:
         is_callers: the connections belong to whoever runs tasks here, with a transaction open perhaps.
         is_engines: no code of the project runs in this thread.
     """
 
-    any = False
     is_callers = False
     is_engines = False
+
+    def __init__(self) -> None:
+        self.connections: list[Any] = []
 
 
 _opened = _Opened()
 
 
 def _note_opened(connection: Any, **_: Any) -> None:
-    _opened.any = True
+    if all(known is not connection for known in _opened.connections):
+        _opened.connections.append(connection)
     if _opened.is_engines:
         connection.queries_log = deque(maxlen=0)
 
@@ -105,8 +108,8 @@ def left_open() -> Iterator[None]:
 
 
 def _close_old() -> None:
-    if not _opened.any or _opened.is_callers:
+    if _opened.is_callers:
         return
-    for connection in connections.all(initialized_only=True):
+    for connection in _opened.connections:
         connection.queries_log.clear()  # with DEBUG; as Django does before each request
         connection.close_if_unusable_or_obsolete()

@@ -206,6 +206,19 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
+            name="Overview",
+            fields=[],
+            options={
+                "verbose_name": "overview",
+                "verbose_name_plural": "overview",
+                "proxy": True,
+                "default_permissions": ("view",),
+                "indexes": [],
+                "constraints": [],
+            },
+            bases=("django_cfg_tasks.pausedqueue",),
+        ),
+        migrations.CreateModel(
             name="Queue",
             fields=[],
             options={
@@ -369,6 +382,7 @@ class Migration(migrations.Migration):
                 ("heartbeat_at", models.DateTimeField()),
             ],
             options={
+                "default_permissions": ("view",),
                 "indexes": [models.Index(fields=["heartbeat_at"], name="dcfg_worker_heartbeat")],
             },
         ),

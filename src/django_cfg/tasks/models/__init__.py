@@ -7,6 +7,7 @@ from django_cfg.tasks.models.engine_state import EngineState
 from django_cfg.tasks.models.error_group import ErrorGroup
 from django_cfg.tasks.models.operator_action import OperatorAction
 from django_cfg.tasks.models.outbox_message import OutboxMessage
+from django_cfg.tasks.models.overview import Overview
 from django_cfg.tasks.models.paused_queue import PausedQueue
 from django_cfg.tasks.models.queue import Queue
 from django_cfg.tasks.models.queue_message import QueueMessage
@@ -30,6 +31,7 @@ __all__ = [
     "GroupMember",
     "OperatorAction",
     "OutboxMessage",
+    "Overview",
     "PausedQueue",
     "Queue",
     "QueueMessage",

@@ -27,6 +27,7 @@ class Worker(models.Model):
     heartbeat_at = models.DateTimeField()
 
     class Meta:
+        default_permissions = ("view",)
         indexes = [models.Index(fields=["heartbeat_at"], name="dcfg_worker_heartbeat")]
 
     def __str__(self) -> str:

@@ -78,7 +78,10 @@ class Recorder(threading.Thread):
         """A claim has ended."""
         seen = Seen(event, time.time(), running.pop(event.message_id, None))
         size = len(event.body) + len(event.traceback)
-        if len(self._waiting) >= MOST_WAITING or self._text + size > MOST_TEXT:
+        if not self._may_be_wanted(seen):
+            with self._tallies_lock:
+                self._count(seen)  # of most tasks nothing else is kept, so they do not wait for the thread
+        elif len(self._waiting) >= MOST_WAITING or self._text + size > MOST_TEXT:
             self._dropped += 1
             with self._tallies_lock:
                 self._count(seen)
@@ -223,6 +226,10 @@ class Recorder(threading.Thread):
             return True
         # A success, or a cancellation, closes the record that a failure, progress or an earlier life opened.
         return event.retries > 0 or event.deliveries > 0 or was_shown or '"revived"' in event.body
+
+    def _may_be_wanted(self, seen: Seen) -> bool:
+        """What any thread can tell: the progress of this task may be on its way into the database right now."""
+        return self._is_wanted(seen) or (seen.running is not None and seen.running.progress is not None)
 
     def _write_singly(self, batch: list[Seen]) -> None:
         for seen in batch:

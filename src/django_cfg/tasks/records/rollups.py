@@ -56,17 +56,15 @@ class Tally:
 
 def tally_of(rows: Iterable[Rollup]) -> Tally:
     """Stored rollups as one."""
-    total = Tally()
-    for row in rows:
-        total.add(_stored(row))
-    return total
-
-
-def _stored(row: Rollup) -> Tally:
+    found = list(rows)
     return Tally(
-        *(row.attempts, row.completed, row.retried, row.dead, row.wait_ms_max, row.run_ms_max, row.run_ms_sum),
-        histogram.loads(row.waits),
-        histogram.loads(row.runs),
+        *(sum(row.attempts for row in found), sum(row.completed for row in found)),
+        *(sum(row.retried for row in found), sum(row.dead for row in found)),
+        max((row.wait_ms_max for row in found), default=0.0),
+        max((row.run_ms_max for row in found), default=0.0),
+        sum(row.run_ms_sum for row in found),
+        histogram.sum_of(row.waits for row in found),
+        histogram.sum_of(row.runs for row in found),
     )
 
 
@@ -129,7 +127,7 @@ def _locked(keys: list[Key], alias: str) -> list[Rollup]:
 
 
 def _add(row: Rollup, tally: Tally) -> None:
-    total = _stored(row)
+    total = tally_of([row])
     total.add(tally)
     for name in COLUMNS[:-2]:
         setattr(row, name, getattr(total, name))

@@ -86,8 +86,10 @@ def _summary(queue: str, task: str, tally: Tally) -> TaskSummary:
     )
 
 
-def by_task(alias: str, since: datetime, until: datetime | None, *, task: str, queue: str) -> list[TaskStats]:
-    rows = _chosen(alias, since, until, task, queue).order_by("queue", "task")
+def by_task(
+    alias: str, since: datetime, until: datetime | None, *, task: str, queue: str, grain: Grain | None = None
+) -> list[TaskStats]:
+    rows = _chosen(alias, since, until, task, queue, grain).order_by("queue", "task")
     return [_stats(*name, tally_of(found)) for name, found in groupby(rows, _by_task)]
 
 
@@ -113,9 +115,11 @@ def _span(start: datetime, rows: Iterable[Rollup]) -> Span:
     )
 
 
-def _chosen(alias: str, since: datetime, until: datetime | None, task: str, queue: str) -> QuerySet[Rollup]:
+def _chosen(
+    alias: str, since: datetime, until: datetime | None, task: str, queue: str, grain: Grain | None = None
+) -> QuerySet[Rollup]:
     until = until or datetime.now(UTC)
-    grain = grain_of(until - since)
+    grain = grain or grain_of(until - since)
     start = dict(starts(since.astimezone(UTC)))[grain.value]
     rows = Rollup.objects.using(alias).filter(grain=grain, starts_at__gte=start, starts_at__lt=until)
     rows = rows.filter(task=task) if task else rows

@@ -12,6 +12,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from dramatiq.logging import get_logger
 
@@ -36,6 +37,8 @@ CAUTION_S = 1.0
 SWEEP_S = 4.0
 IDLE_S = 1.0
 LEASE_MARGIN_S = 2.0
+#: How long what runs or ran here under a lost session is looked out for: its message may come here again.
+REUNION_S = 5.0
 FIRST_BACKOFF_S, SLOWEST_BACKOFF_S = 0.1, 3.0
 SMOOTHING = 0.2
 #: Before the next look when work is there but none of it for us: suspects, or rows that others are claiming.
@@ -76,6 +79,10 @@ class ExchangeThread(threading.Thread):
         self._threads = threads
         self._outbox: deque[Outcome] = deque()
         self._held: dict[str, Claim] = {}
+        #: By message: under which claim of a lost session a thread still runs it; and where that run is a new claim's.
+        self._orphans: dict[str, Claim] = {}
+        self._origins: dict[str, Claim] = {}
+        self._late: list[Outcome] = []
         self._session: Session | None = None
         self._seq = 0
         self._look = True
@@ -85,6 +92,7 @@ class ExchangeThread(threading.Thread):
         self._mean_s: float | None = None
         self._cautious_until = 0.0
         self._next_sweep = 0.0
+        self._reunion_until = 0.0
         self._renewed = 0.0
         self._finish_by: float | None = None
         self._opened = threading.Event()
@@ -126,7 +134,7 @@ class ExchangeThread(threading.Thread):
     @property
     def is_idle(self) -> bool:
         """Nothing held and nothing to send."""
-        return not self._held and not self._outbox
+        return not self._held and not self._outbox and not self._late
 
     def unsettled(self) -> list[Claim]:
         """Claims whose end is not known yet."""
@@ -159,23 +167,45 @@ class ExchangeThread(threading.Thread):
         self._housekeep(session)
         self._withdraw_stale()
         self._stop_sending(session)
+        if self._orphans or self._late:
+            self._keep_back()
         want = self._want()
         if not self._outbox and not (want.count and self._look) and not self._is_silent():
             self._wait(want.queues if want.count else ())
             self._look = True
             return
-        outcomes = [self._outbox[i] for i in range(min(len(self._outbox), self._most_outcomes))]
+        count = min(len(self._outbox), self._most_outcomes)
+        outcomes = [self._by_new_claim(self._outbox[i]) for i in range(count)]
         try:
             answer = self._exchange(session, outcomes, want)
         except UNSTORABLE as error:
             self._isolate(outcomes, error)
             return
         self._most_outcomes = MOST_OUTCOMES
-        self._look = bool(want.count) and len(answer.claims) >= want.count
-        self.is_dry = bool(want.count) and not answer.claims
+        found = len(answer.claims) + answer.unfit
+        self._look = bool(want.count) and found >= want.count
+        self.is_dry = bool(want.count) and not found
         self._settled(outcomes, answer)
         self._received(answer)
-        self._rest(bool(outcomes or answer.claims))
+        self._rest(bool(outcomes or found))
+
+    def _by_new_claim(self, outcome: Outcome) -> Outcome:
+        """An outcome; one of a run that outlived its session, under the claim that came since."""
+        claim = outcome.claim
+        if self._origins and self._origins.get(claim.message_id) is claim:
+            return replace(outcome, claim=self._held[claim.message_id])
+        return outcome
+
+    def _keep_back(self) -> None:
+        """Outcomes of runs that outlived their session wait a while: their messages may come here again."""
+        if time.monotonic() >= self._reunion_until or self._finish_by is not None:
+            self._outbox.extend(self._late)
+            self._late.clear()
+            return
+        for _ in range(len(self._outbox)):
+            outcome = self._outbox.popleft()
+            is_orphan = self._orphans.get(outcome.claim.message_id) is outcome.claim
+            (self._late if is_orphan else self._outbox).append(outcome)
 
     def _stop_sending(self, session: Session) -> None:
         """Once for each time that claiming stops: others may run what was sent ahead."""
@@ -208,7 +238,7 @@ class ExchangeThread(threading.Thread):
         self._most_outcomes = 1
         if len(outcomes) == 1:
             self.logger.error("The outcome of %s cannot be stored.", outcomes[0].claim.message_id, exc_info=error)
-            self._outbox[0] = unmanageable(outcomes[0].claim, error)
+            self._outbox[0] = unmanageable(self._outbox[0].claim, error)
 
     def _exchange(self, session: Session, outcomes: Sequence[Outcome], want: Want) -> Answer:
         """One exchange. After a lost reply the very same call is repeated: the broker knows its number."""
@@ -236,6 +266,7 @@ class ExchangeThread(threading.Thread):
             self._let_go(claim)
             if self._held.get(claim.message_id) is claim:  # after a lost session it may be held anew
                 del self._held[claim.message_id]
+            self._forget_orphan(claim)
             if outcome.started:
                 self.runs += 1
                 self._learn(outcome.run_ms / 1000)
@@ -245,6 +276,8 @@ class ExchangeThread(threading.Thread):
                 task_settled.emit(settled(outcome))
 
     def _let_go(self, claim: Claim) -> None:
+        if self._origins and self._held.get(claim.message_id) is claim:
+            claim = self._origins.pop(claim.message_id, claim)
         self.ledger.settled(claim)
         sent = self._awaited.pop(id(claim), None) if self._awaited else None
         if sent is not None:
@@ -263,6 +296,8 @@ class ExchangeThread(threading.Thread):
         known = []
         for claim in answer.claims:
             self._held[claim.message_id] = claim
+            if self._orphans and self._goes_on(claim):
+                continue
             self.ledger.claimed(claim)
             if claim.message.actor_name in self.broker.actors:
                 known.append(claim)
@@ -273,6 +308,20 @@ class ExchangeThread(threading.Thread):
             cancelling.request(answer.revoked & self._held.keys())
             self._release(self._backlog.withdraw(ids=answer.revoked))
 
+    def _goes_on(self, claim: Claim) -> bool:
+        """Whether a thread still runs what comes here again: then that run is this claim's, and no other one starts."""
+        running = self._orphans.get(claim.message_id)
+        if running is None or (running.generation, running.body) != (claim.generation, claim.body):
+            return False
+        self._origins[claim.message_id] = self._orphans.pop(claim.message_id)
+        self._outbox.extend(outcome for outcome in self._late if outcome.claim is running)
+        self._late = [outcome for outcome in self._late if outcome.claim is not running]
+        self.ledger.goes_on(running, claim)
+        self.logger.warning(
+            "%s %s came again while it runs here; its run goes on.", claim.message.actor_name, claim.message_id
+        )
+        return True
+
     # -- how much to claim -----------------------------------------------------------------------------
 
     def _want(self) -> Want:
@@ -280,10 +329,13 @@ class ExchangeThread(threading.Thread):
         if not self.is_claiming or not queues:
             return Want(0, queues)
         busy = self._backlog.running + self._backlog.waiting
-        target = self._threads + self._ahead()
+        target = self._threads + self._ahead() + self._hoped_for()
         left = self.most_runs - self.runs - len(self._held)
         count = int(min(min(target, MOST_CLAIMS) - busy, self.ledger.room, left))
         return Want(max(0, count), queues, not self._backlog.holds_suspect)
+
+    def _hoped_for(self) -> int:
+        return len(self._orphans) if time.monotonic() < self._reunion_until else 0
 
     def _ahead(self) -> int:
         """How many claims beyond the threads keep them busy for 20 ms; none while tasks are slow or unknown."""
@@ -317,22 +369,47 @@ class ExchangeThread(threading.Thread):
             self._session = self.broker.open_session(self.ledger.identity())
             self.ledger.opened(self._session.id)
             self._seq = 0
+            self._reunion_until = time.monotonic() + REUNION_S
             self._note_renewal(began)
             self._opened.set()
         return self._session
 
     def _start_over(self, error: SessionLost) -> None:
-        """Everything we held belongs to others now. Running tasks go on; their outcomes will be refused."""
+        """Everything we held belongs to others now. Running tasks go on; unless their messages come here again, how
+        they end will be refused."""
         self.logger.warning("%s; starting a new session.", error)
         self.ledger.opened(0)
-        for claim in self._backlog.withdraw():
-            self.ledger.settled(claim)
-        while self._outbox:
-            self._let_go(self._outbox.popleft().claim)
-        for claim in list(self._held.values()):
-            self._refuse(claim)
+        unstarted = self._drop_unstarted()
+        for claim in self._held.values():
+            if claim.message_id in unstarted:
+                self._refuse(claim)
+            else:
+                self._orphans[claim.message_id] = self._origins.get(claim.message_id, claim)
+        self._origins.clear()
+        self._reunion_until = math.inf
         self._held.clear()
         self._session = None
+
+    def _drop_unstarted(self) -> set[str]:
+        """Forget what waits here and what was to go back: it went back with the session. Returns the messages."""
+        waiting = self._backlog.withdraw()
+        for claim in waiting:
+            self.ledger.settled(claim)
+        dropped = {claim.message_id for claim in waiting}
+        outcomes = [self._outbox.popleft() for _ in range(len(self._outbox))]
+        for outcome in outcomes:
+            if outcome.started and outcome.kind is not Kind.RELEASED:
+                self._outbox.append(outcome)
+            else:
+                self._let_go(outcome.claim)
+                self._forget_orphan(outcome.claim)
+                dropped.add(outcome.claim.message_id)
+        return dropped
+
+    def _forget_orphan(self, claim: Claim) -> None:
+        """No thread runs it any more: should it come again, it must start."""
+        if self._orphans.get(claim.message_id) is claim:
+            del self._orphans[claim.message_id]
 
     def _housekeep(self, session: Session) -> None:
         now = time.monotonic()
@@ -364,7 +441,8 @@ class ExchangeThread(threading.Thread):
     # -- the end ---------------------------------------------------------------------------------------
 
     def _is_finished(self) -> bool:
-        return self._finish_by is not None and (not self._outbox or self._is_out_of_time())
+        is_empty = not self._outbox and not self._late
+        return self._finish_by is not None and (is_empty or self._is_out_of_time())
 
     def _is_out_of_time(self) -> bool:
         return self._finish_by is not None and time.monotonic() >= self._finish_by

@@ -27,6 +27,7 @@ SLOTS = 256
 SLOT_BYTES = 8192
 #: fence, generation, enqueued at (ms), deliveries, retries, length of the names, length of the outcome
 _HEAD = struct.Struct("=qqqHHII")
+_FENCE = struct.Struct("=q")
 MOST = 65_535
 _WORDS, _TIMES = 32, 32
 _STATES_AT = 8 * (_WORDS + _TIMES)
@@ -41,7 +42,7 @@ class Use(IntEnum):
 
     FREE = 0
     LIVING = 1
-    DEAD = 2  # to be settled
+    DEAD = 2  # with a session, to be settled
 
 
 class At(IntEnum):
@@ -133,7 +134,7 @@ class Bank:
     def died(self, status: int) -> None:
         """Its process has ended, with this exit code (negative: the signal that killed it)."""
         self._words[_Word.STATUS] = status
-        self._words[_Word.USE] = Use.DEAD
+        self._words[_Word.USE] = Use.DEAD if self.session else Use.FREE
 
     def free(self) -> None:
         """Everything in it is settled."""
@@ -274,6 +275,12 @@ class Ledger:
         self.bank.states[slot] = 1
         self._slots[id(claim)] = slot
 
+    def goes_on(self, running: Claim, claim: Claim) -> None:
+        """The run of a claim whose session was lost counts for a newer one from now on; its slot stays where it is."""
+        slot = self._slots.get(id(running))
+        if slot is not None:
+            _FENCE.pack_into(self.bank.slots, slot * SLOT_BYTES, claim.fence)
+
     def started(self, claim: Claim, limit_s: float) -> None:
         slot = self._slots[id(claim)]
         now = time.monotonic()
@@ -338,6 +345,8 @@ class NoLedger:
     def renewed(self, moment: float) -> None: ...
 
     def claimed(self, claim: Claim) -> None: ...
+
+    def goes_on(self, running: Claim, claim: Claim) -> None: ...
 
     def started(self, claim: Claim, limit_s: float) -> None: ...
 

@@ -24,6 +24,10 @@ class Recycling:
     max_tasks: int | None = None
     max_memory_mb: int | None = None
 
+    @property
+    def is_on(self) -> bool:
+        return self.max_tasks is not None or self.max_memory_mb is not None
+
     def reason(self, pid: int, bank: Bank) -> str:
         """Why the process is to be replaced; empty: it is not."""
         if self.max_tasks is not None and bank.tasks >= self.max_tasks:

@@ -34,6 +34,8 @@ HELPERS_GRACE_S = 4.0
 SHORT_LIFE_S = 2.0
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 10.0
 LONGEST_NAP_S = 0.5
+#: While processes are replaced one after the other: no signal tells that one serves, or has done enough.
+SHORT_NAP_S = 0.05
 #: Stands for the exit code of a trial that had to be given up.
 TOO_LONG = -1
 PR_SET_NAME = 15
@@ -257,7 +259,8 @@ class Supervisor:
             logger.info("Stopping: running tasks may end, the rest goes back. A second Ctrl-C stops at once.")
 
     def _nap(self) -> None:
-        readable, _, _ = select.select([self._wake], [], [], LONGEST_NAP_S)
+        is_replacing = self._recycling.is_on or any(child.is_old for child in self._workers)
+        readable, _, _ = select.select([self._wake], [], [], SHORT_NAP_S if is_replacing else LONGEST_NAP_S)
         if readable:
             os.read(self._wake, 4096)
 

@@ -316,9 +316,12 @@ class ComposingLaws:
         actor = declare(runs.append, actor_name="note")
         with settled_events() as seen, working(broker, threads=8), working(broker, threads=8):
             broker.enqueue_many([actor.message(n) for n in range(500)])
-            eventually(lambda: len(seen) >= 500, within_s=30)
+            eventually(lambda: len(runs) >= 500, within_s=30)
         assert sorted(runs) == list(range(500))
-        assert {event.kind for event in seen} == {Kind.DONE}
+        done = [event.message_id for event in seen if event.kind is Kind.DONE]
+        assert len(done) == len(set(done)) == 500
+        # On a busy machine a claim may wait too long for a thread and go to the other worker.
+        assert {event.kind for event in seen} <= {Kind.DONE, Kind.RELEASED}
 
     def test_waits_and_run_times_are_measured(self, broker: EngineBroker) -> None:
         actor = declare(lambda: time.sleep(0.05), actor_name="sleepy")

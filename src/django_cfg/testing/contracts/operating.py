@@ -88,6 +88,23 @@ class OperatingLaws:
         assert 50 < later.due_in_s <= 60
         assert later.age_s < 50
 
+    def test_what_results_find_is_what_operators_see(self, broker: EngineBroker) -> None:
+        needs(broker.supports_find, "it finds no message by its id")
+        delayed = broker.enqueue(message("later"), delay=60_000)
+        running, failed, waiting = broker.enqueue_many([message() for _ in range(3)])
+        client = Client(broker)
+        _, second = client.claim(count=2)
+        client.exchange(retry(second, 60_000), count=0)
+        for sent in (delayed, running, failed, waiting):
+            found, where = broker.find(sent.message_id), broker.whereabouts(sent.message_id)
+            assert found is not None and where is not None
+            assert (found.message.message_id, found.message.actor_name) == (sent.message_id, where.task)
+            assert (found.state, found.deliveries) == (where.state, where.deliveries)
+            assert (found.claimed_at_ms is None) == (found.worker == "") == (where.state is not State.RUNNING)
+            if where.session is not None:
+                assert found.worker == f"{where.session.process.host}:{where.session.process.pid}"
+        assert broker.find("unknown") is None
+
     def test_the_whereabouts_of_a_claimed_message_name_its_worker(self, broker: EngineBroker) -> None:
         needs(broker.supports_find, "it finds no message by its id")
         sent = broker.enqueue(message())

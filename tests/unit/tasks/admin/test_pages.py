@@ -16,7 +16,7 @@ from django_cfg.tasks.brokers.base import EngineBroker
 from django_cfg.tasks.brokers.contract import DeadFilter
 from django_cfg.tasks.models import OperatorAction, TaskRecord
 from django_cfg.testing.contracts import message
-from tests.unit.tasks.admin.conftest import EVIL, NOW, PAGES, bury, login, one_of_everything, record, url
+from tests.unit.tasks.admin.conftest import EVIL, NOW, PAGES, announce, bury, login, one_of_everything, record, url
 
 pytestmark = pytest.mark.django_db(transaction=True)
 ALL = DeadFilter(everything=True)
@@ -110,7 +110,7 @@ def test_all_that_match_is_asked_first_and_takes_no_other(operator: Client, brok
         record(bury(broker, task), "dead_letter", task=task)
     wanted = {"act": "discard", "scope": "all", "q": "task:a"}
     question = operator.post(url(page), wanted)
-    assert "Everything that matches" in question.content.decode()
+    assert "All dead letters that match" in question.content.decode()
     assert queries.count_failed(ALL) == 3
     operator.post(url(page), {**wanted, "confirmed": "yes"})
     assert [letter.task for letter in broker.dead_letters(ALL)] == ["b"]
@@ -120,9 +120,9 @@ def test_all_that_match_is_asked_first_and_takes_no_other(operator: Client, brok
 def test_a_paused_queue_says_so(operator: Client, broker: EngineBroker) -> None:
     bury(broker)
     row = "".join(operator.get(url("queue")).content.decode().split())
-    assert ">paused</td>" not in row
+    assert ">paused</span>" not in row
     operator.post(url("queue"), {"act": "pause", "key": "default"})
-    assert ">paused</td>" in "".join(operator.get(url("queue")).content.decode().split())
+    assert ">paused</span>" in "".join(operator.get(url("queue")).content.decode().split())
 
 
 def test_dead_letters_have_pages_and_a_wrong_cursor_is_a_message(operator: Client, broker: EngineBroker) -> None:
@@ -192,3 +192,35 @@ def test_pages_follow_one_another_and_no_query_counts_or_skips(operator: Client,
     assert seen == [f"m{n:03}" for n in range(120)]
     about_tasks = [q["sql"].upper() for q in asked if "TASKRECORD" in q["sql"].upper()]
     assert not any("COUNT(" in sql or "OFFSET" in sql for sql in about_tasks)
+
+
+def test_a_lost_worker_is_told_from_one_that_works(operator: Client, broker: EngineBroker) -> None:
+    announce("here", "charge")
+    announce("gone", "export", silent_s=60)
+    page = operator.get(url("worker"))
+    rows = {row.key: [cell.text for cell in row.cells] for row in page.context["listing"].rows}
+    assert rows["here:4711"][1:4] == ["active", rows["here:4711"][2], "1 of 8"]
+    assert rows["here:4711"][2].startswith("charge for 3.")
+    assert rows["gone:4711"][1:4] == ["lost", "", "0 of 8"]
+
+
+def test_what_all_that_match_means_is_told_before_it_is_done(operator: Client, broker: EngineBroker) -> None:
+    letter = bury(broker)
+    record(letter, "dead_letter")
+    record("m1", "completed")
+    question = operator.post(url("taskrecord"), {"act": "discard", "scope": "all"}).content.decode()
+    assert "All dead letters that match: 1, for example" in question
+    assert letter in question and "m1" not in question and "deleted for good" in question
+    question = operator.post(url("taskrecord"), {"act": "retry", "scope": "all", "q": "state:completed"})
+    assert "that match “state:completed”: 0" in question.content.decode()
+
+
+def test_going_back_from_a_question_keeps_the_query(operator: Client, broker: EngineBroker) -> None:
+    record(bury(broker), "dead_letter")
+    question = operator.post(url("taskrecord"), {"act": "discard", "scope": "all", "q": "task:work"})
+    assert question.context["back"] == f"{url('taskrecord')}?q=task%3Awork"
+
+
+def test_an_unclear_query_is_a_message_also_when_it_asks(operator: Client, broker: EngineBroker) -> None:
+    answer = operator.post(url("taskrecord"), {"act": "retry", "scope": "all", "q": "x:y"}, follow=True)
+    assert answer.status_code == 200 and answer.context["messages"]

@@ -29,9 +29,14 @@ def test_order_is_as_listed_with_connections_first_and_results_last() -> None:
 
 def test_what_a_correct_engine_needs_is_added_once() -> None:
     found = names()
-    assert {"Connections", "EngineShutdownNotifications", "Pipelines", "Retries", "CurrentMessage", "Record"} < set(
-        found
-    )
+    assert {
+        "Connections",
+        "EngineShutdownNotifications",
+        "EnginePipelines",
+        "Retries",
+        "CurrentMessage",
+        "Record",
+    } < set(found)
     assert len(found) == len(set(found))
     assert stack.missing_from(stack.NEEDED) == []
 

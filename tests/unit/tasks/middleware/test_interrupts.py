@@ -103,6 +103,8 @@ def test_the_deadline_of_an_ended_task_does_not_hit_the_next_one_of_its_thread()
     assert thread.caught == []
 
 
+# One that arrives while Python runs the callback of a weak reference is printed and dropped by the interpreter.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_time_limits_that_race_completion_cost_no_thread_and_no_verdict(stub: EngineBroker) -> None:
     [limits] = [m for m in stub.middleware if isinstance(m, EngineTimeLimit)]
     limits.manager._interval_s = 0.0005

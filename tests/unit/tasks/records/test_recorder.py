@@ -114,6 +114,18 @@ def test_a_full_buffer_drops_records_counts_them_and_keeps_their_numbers() -> No
     assert Rollup.objects.get(grain="d").completed == 100
 
 
+def test_what_is_only_counted_does_not_wait_for_the_thread() -> None:
+    made = recorder(Policy.FAILURES)
+    for number in range(MOST_WAITING + 100):
+        made.put(event(Kind.DONE, message_id=f"m{number}"))
+    made.put(event(Kind.DEAD))
+    assert [seen.event.kind for seen in made._waiting] == [Kind.DEAD]
+    made.start()
+    made.finish()
+    assert Rollup.objects.get(grain="d").completed == MOST_WAITING + 100
+    assert [record.state for record in TaskRecord.objects.all()] == ["dead_letter"]
+
+
 def test_a_recorder_whose_thread_never_ran_does_not_block_the_stop() -> None:
     made = recorder()
     made.put(event(Kind.DONE))

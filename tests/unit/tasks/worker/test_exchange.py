@@ -8,18 +8,121 @@ from typing import Any
 import dramatiq
 import pytest
 
+from django_cfg.tasks.brokers import codec
 from django_cfg.tasks.brokers.base import EngineBroker
 from django_cfg.tasks.brokers.contract import Answer
 from django_cfg.tasks.events import outcome_refused
+from django_cfg.tasks.worker.exchange import released
+from django_cfg.tasks.worker.ledger import Ledger, Ledgers
 from django_cfg.testing.contracts import settled_events, working
 from django_cfg.testing.waiting import eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def test_a_claim_taken_anew_after_a_lost_session_survives_the_late_outcome_of_the_first_run(
-    stub: Any, caplog: pytest.LogCaptureFixture
-) -> None:
+def lose_session(stub: Any, worker: Any) -> None:
+    """As after a long pause of the process."""
+    stub._sessions[worker.exchange._session.id].lease_until = 0
+    stub.sweep(next(iter(stub._sessions.values())).identity)
+
+
+def test_a_message_that_comes_again_while_it_runs_here_starts_no_second_run(stub: Any) -> None:
+    started, gate, refused = list[int](), threading.Event(), list[str]()
+
+    @dramatiq.actor
+    def work() -> None:
+        started.append(1)
+        gate.wait(10)
+
+    stop = outcome_refused.subscribe(lambda event: refused.append(event.message_id))
+    message = work.send()
+    with settled_events() as settled, working(stub, threads=2) as worker:
+        eventually(lambda: started)
+        for loss in range(2):
+            before = worker.exchange.unsettled()[0].fence
+            lose_session(stub, worker)
+            eventually(lambda before=before: [c.fence > before for c in worker.exchange.unsettled()] == [True])
+            assert len(worker.exchange._origins) == 1, loss
+        gate.set()
+        eventually(lambda: [event.message_id for event in settled] == [message.message_id])
+        assert worker.exchange.is_idle and not worker.exchange._origins and not worker.exchange._orphans
+    stop()
+    assert started == [1] and refused == [] and not stub._live
+
+
+def test_what_ended_while_its_session_was_lost_is_accepted_when_its_message_comes_again(stub: Any) -> None:
+    started, gate = list[int](), threading.Event()
+
+    @dramatiq.actor
+    def work() -> None:
+        started.append(1)
+        gate.wait(10)
+
+    message = work.send()
+    with settled_events() as settled, working(stub, threads=1) as worker:
+        eventually(lambda: started)
+        stub.pause("default")
+        lose_session(stub, worker)
+        eventually(lambda: worker.exchange._orphans)
+        gate.set()
+        eventually(lambda: worker.exchange._late)
+        stub.resume("default")
+        eventually(lambda: [event.message_id for event in settled] == [message.message_id])
+    assert started == [1] and not stub._live
+
+
+def test_what_was_given_back_while_its_session_was_lost_starts_when_it_comes_again(stub: Any) -> None:
+    started, gate = list[str](), threading.Event()
+
+    @dramatiq.actor
+    def work(name: str) -> None:
+        started.append(name)
+        gate.wait(10)
+
+    with working(stub, threads=1) as worker:
+        work.send("first")
+        eventually(lambda: started)
+        claim = worker.exchange.unsettled()[0]
+        lose_session(stub, worker)
+        eventually(lambda: worker.exchange._origins)
+        stub.pause("default")
+        lose_session(stub, worker)
+        eventually(lambda: worker.exchange._orphans)
+        worker.exchange.put(released(claim, "not started"))  # as a thread does near the end of the lease
+        lose_session(stub, worker)
+        eventually(lambda: not worker.exchange._orphans)
+        gate.set()
+        stub.resume("default")
+        eventually(lambda: started == ["first", "first"])
+        eventually(lambda: not stub._live)
+
+
+def test_a_large_outcome_of_a_run_that_outlived_its_session_frees_its_thread(stub: Any) -> None:
+    gate, threads = threading.Event(), list[int]()
+
+    @dramatiq.actor(store_results=True)
+    def work(is_gated: bool) -> str:
+        threads.append(threading.get_ident())
+        if is_gated:
+            gate.wait(10)
+        return "x" * 20_000
+
+    ledgers = Ledgers()
+    ledgers.grow(1)
+    work.send(True)
+    ledger = Ledger(ledgers.take()[0], ledgers.guardian)
+    with settled_events() as settled, working(stub, threads=1, ledger=ledger) as worker:
+        eventually(lambda: threads)
+        lose_session(stub, worker)
+        eventually(lambda: worker.exchange._origins)
+        gate.set()
+        work.send(False)
+        eventually(lambda: len(settled) == 2)
+    assert len(threads) == 2 and len(set(threads)) == 1
+    assert not list(ledger.bank.entries())
+
+
+def test_a_new_life_of_a_message_survives_the_late_outcome_of_the_first_run(stub: Any) -> None:
     started, gates, refused = list[int](), [threading.Event(), threading.Event()], list[str]()
 
     @dramatiq.actor
@@ -32,11 +135,12 @@ def test_a_claim_taken_anew_after_a_lost_session_survives_the_late_outcome_of_th
     message = work.send()
     with settled_events() as settled, working(stub, threads=2) as worker:
         eventually(lambda: started == [0])
-        stub._sessions[worker.exchange._session.id].lease_until = 0  # as after a long pause of the process
-        stub.sweep(next(iter(stub._sessions.values())).identity)
+        [entry] = stub._live.values()
+        entry.body = codec.encode(entry.message.copy(options={"retries": 1}))  # it failed elsewhere meanwhile
+        lose_session(stub, worker)
         eventually(lambda: started == [0, 1])
         gates[0].set()
-        eventually(lambda: len(refused) == 2)  # once for the claim, once for what it ended with
+        eventually(lambda: len(refused) == 1)
         assert [c.message_id for c in worker.exchange.unsettled()] == [message.message_id]
         gates[1].set()
         eventually(lambda: len(settled) == 1)

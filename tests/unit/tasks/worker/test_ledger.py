@@ -66,6 +66,17 @@ def test_each_step_of_a_claim_is_seen(ledger: Ledger) -> None:
     assert ledger.room == SLOTS
 
 
+def test_a_run_that_goes_on_for_a_newer_claim_is_read_under_its_fence(ledger: Ledger) -> None:
+    running, newer = replace(CLAIM), replace(CLAIM, fence=CLAIM.fence + 2)
+    ledger.claimed(running)
+    ledger.started(running, 60.0)
+    ledger.goes_on(running, newer)
+    (entry,) = ledger.bank.entries()
+    assert (entry.at, entry.fence, entry.message_id) == (At.STARTED, newer.fence, CLAIM.message_id)
+    ledger.settled(running)
+    assert not list(ledger.bank.entries())
+
+
 def test_an_outcome_comes_back_as_it_went_in(ledger: Ledger) -> None:
     follow_up = FollowUp(Message("q", "next", (1,), {"a": [2]}, {}, "id-2", 6), 30)
     outcome = Outcome(
@@ -137,9 +148,18 @@ def test_what_a_killed_process_noted_is_read_by_its_parent(ledgers: Ledgers) -> 
 def test_a_bank_is_used_again_when_it_is_settled_and_forgotten_only_in_need(ledgers: Ledgers) -> None:
     first, _ = ledgers.take()
     second, _ = ledgers.take()
+    first.session = second.session = 1
     first.died(-9)
     second.died(-9)
     second.free()
     assert ledgers.take() == (second, False)
     assert ledgers.take() == (first, True)
     assert first.use is Use.LIVING
+
+
+def test_the_bank_of_a_process_that_closed_its_session_needs_no_keeper(ledgers: Ledgers) -> None:
+    bank, _ = ledgers.take()
+    bank.session = 1
+    bank.session = 0
+    bank.died(0)
+    assert bank.use is Use.FREE

@@ -286,7 +286,8 @@ class DatabaseBroker(EngineBroker):
         if unfit:  # not in the statement that claimed them: should we die here, a renewal finds them
             self._transact(lambda cursor: self._keep_results(cursor, drop(cursor, self.sql, unfit)))
         refused = _by_key(outcomes, reply.refused)
-        return Answer(claims, refused, frozenset(reply.revoked), frozenset(reply.paused), reply.next_due_ms)
+        revoked, paused = frozenset(reply.revoked), frozenset(reply.paused)
+        return Answer(claims, refused, revoked, paused, reply.next_due_ms, len(unfit))
 
     def _claim_due(self, cursor: Cursor, session: Session, seq: int, want: Want) -> list[Any]:
         """Make ready what has become due, and claim what there is still room for."""

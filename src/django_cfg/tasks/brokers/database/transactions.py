@@ -76,13 +76,36 @@ class ScriptCursor(Cursor):
             self._cursor.nextset()
 
 
+class BatchCursor(ScriptCursor):
+    """As `ScriptCursor`, inside a transaction that Django begins and ends."""
+
+    def copy(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
+        self.flush()
+        super().copy(sql, rows)
+
+    def flush(self) -> None:
+        """Send what is still kept."""
+        if self._kept:
+            *self._kept, (sql, values) = self._kept
+            self.execute(sql, values)
+
+
+def may_batch(connection: Any) -> bool:
+    """Whether several statements may travel as one text: on PostgreSQL, where the driver puts the values into it."""
+    is_known = connection.vendor == "postgresql" and connection.Database.__name__ == "psycopg"
+    return is_known and not connection.settings_dict["OPTIONS"].get("server_side_binding")
+
+
 @contextmanager
 def transacting(alias: str, dialect: Dialect) -> Iterator[Cursor]:
     """One transaction, or a part of the caller's."""
     connection = connections[alias]
     if connection.in_atomic_block or not dialect.sends_scripts:
-        with transaction.atomic(using=alias), connection.cursor() as cursor:
-            yield Cursor(cursor)
+        with transaction.atomic(using=alias), connection.cursor() as raw:
+            cursor = BatchCursor(raw) if may_batch(connection) else Cursor(raw)
+            yield cursor
+            if isinstance(cursor, BatchCursor):
+                cursor.flush()
         return
     with connection.cursor() as raw:
         script = ScriptCursor(raw)

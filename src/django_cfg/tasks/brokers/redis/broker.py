@@ -114,7 +114,14 @@ class RedisBroker(EngineBroker):
         claims = self._read(session, reply, texts)
         next_due_ms = None if reply.next_due_ms < 0 else reply.next_due_ms
         self._due.hint = (want.queues, began, next_due_ms)
-        return Answer(claims, frozenset(reply.refused), frozenset(reply.revoked), frozenset(reply.paused), next_due_ms)
+        return Answer(
+            claims,
+            frozenset(reply.refused),
+            frozenset(reply.revoked),
+            frozenset(reply.paused),
+            next_due_ms,
+            unfit=len(texts) - len(claims),
+        )
 
     def _read(self, session: Session, reply: wire.Reply, texts: list[bytes]) -> tuple[Claim, ...]:
         """The claims; what nobody can read becomes a dead letter, so that it harms nobody else."""

@@ -57,12 +57,16 @@ def give_back(server: Server, session: Session, only: set[str] | None) -> None:
 def bury(server: Server, session: Session, unread: Sequence[tuple[str, int, str]]) -> None:
     """Move claims that nobody can read (id, fence, error) to the dead letters."""
     reason, held = "undecodable message", server.keys.held(session.id)
-    entries = server.calls([("HGET", held, message_id) for message_id, *_ in unread])
-    for (message_id, fence, error), entry in zip(unread, entries, strict=True):
-        if entry is not None:  # else its lease has ended meanwhile
-            queue = text(entry).split(" ")[2]
-            request = ([queue], message_id, fence, wire.info(reason, error), *wire.verdict(reason))
-            server.run(scripts.BURY, [held, server.keys.result(message_id)], [queue], request)
+    entries = server.call("HMGET", held, *(message_id for message_id, *_ in unread))
+    found = [  # the others were taken away with their lease
+        (message_id, fence, text(entry).split(" ")[2], wire.info(reason, error))
+        for (message_id, fence, error), entry in zip(unread, entries, strict=True)
+        if entry is not None
+    ]
+    if found:
+        queues = list(dict.fromkeys(queue for _, _, queue, _ in found))
+        results = [server.keys.result(message_id) for message_id, *_ in found]
+        server.run_on(scripts.BURY, server.keys_for([held], queues, results), (queues, found, *wire.verdict(reason)))
 
 
 def _own(server: Server, number: int) -> list[str]:

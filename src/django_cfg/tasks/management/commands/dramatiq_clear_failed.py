@@ -11,7 +11,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django_cfg.tasks import actions, queries
 from django_cfg.tasks.audit import local_operator
 from django_cfg.tasks.brokers.contract import DeadFilter
-from django_cfg.tasks.management.console import USAGE, add_choice, chosen, reachable
+from django_cfg.tasks.management.console import USAGE, add_choice, chosen, reachable, refuse_unknown_choice
 from django_cfg.tasks.records.filter import TaskFilter
 
 
@@ -27,8 +27,10 @@ class Command(BaseCommand):
         only = chosen(options)
         with reachable():
             count = queries.count_failed(only)
+            if not count:
+                refuse_unknown_choice(options)
             if count and not options["dry_run"]:
-                self._ask(count, options["yes"])
+                self._ask(count, options)
             cleared = self._clear(only) if count and not options["dry_run"] else 0
         self.stdout.write(report(count, cleared, options))
 
@@ -38,10 +40,12 @@ class Command(BaseCommand):
             return actions.clear_failed(only, by=by)
         return actions.clear_matching(only, by=by)
 
-    def _ask(self, count: int, is_sure: bool) -> None:
-        if is_sure:
+    def _ask(self, count: int, options: dict[str, Any]) -> None:
+        if options["yes"]:
             return
         if not sys.stdin.isatty():
+            if options["json"]:
+                self.stdout.write(report(count, 0, options))
             text = f"{count} dead letters would be deleted. Say --yes to delete them."
             raise CommandError(text, returncode=USAGE)
         if input(f"Delete {count} dead letters? They cannot be retried afterwards. [y/N] ").lower() not in ("y", "yes"):

@@ -37,14 +37,16 @@ class Command(BaseCommand):
         with reachable():
             pruned = upkeep.prune(days, dry_run=True)
             if pruned.total and not options["dry_run"]:
-                self._ask(pruned, options["yes"])
+                self._ask(pruned, options)
                 pruned = actions.prune(days, by=local_operator("command"))
         self.stdout.write(report(pruned, options))
 
-    def _ask(self, pruned: Pruned, is_sure: bool) -> None:
-        if is_sure:
+    def _ask(self, pruned: Pruned, options: dict[str, Any]) -> None:
+        if options["yes"]:
             return
         if not sys.stdin.isatty():
+            if options["json"]:
+                self.stdout.write(report(pruned, {**options, "dry_run": True}))
             raise CommandError(f"{pruned.total} rows would be deleted. Say --yes to delete them.", returncode=USAGE)
         if input(f"Delete {pruned.total} rows ({in_words(pruned)})? [y/N] ").lower() not in ("y", "yes"):
             raise CommandError("Nothing was deleted.", returncode=1)

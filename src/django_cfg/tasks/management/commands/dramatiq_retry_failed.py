@@ -10,7 +10,7 @@ from django.core.management.base import BaseCommand, CommandParser
 from django_cfg.tasks import actions, queries
 from django_cfg.tasks.audit import local_operator
 from django_cfg.tasks.brokers.contract import DeadFilter
-from django_cfg.tasks.management.console import add_choice, chosen, duration, reachable
+from django_cfg.tasks.management.console import add_choice, chosen, duration, reachable, refuse_unknown_choice
 from django_cfg.tasks.records.filter import TaskFilter
 
 
@@ -28,6 +28,8 @@ class Command(BaseCommand):
         only = chosen(options)
         with reachable():
             count = queries.count_failed(only)
+            if not count:
+                refuse_unknown_choice(options)
             retried = 0 if options["dry_run"] else self._retry(only, options["spread"])
         self.stdout.write(report(count, retried, options))
 

@@ -7,12 +7,12 @@ import time
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import BaseCommand, CommandParser
 
 from django_cfg.tasks import conf, queries
 from django_cfg.tasks.brokers.contract import QueueStats, shown
 from django_cfg.tasks.brokers.outbox.look import Backlog
-from django_cfg.tasks.management.console import USAGE, duration, reachable
+from django_cfg.tasks.management.console import duration, reachable, refuse_unknown_queue
 from django_cfg.tasks.worker.discover import discover
 from django_cfg.tasks.worker.queue_names import split
 from django_cfg.units import humane, s_to_ms
@@ -72,9 +72,7 @@ def choose(found: list[QueueStats], names: list[str]) -> list[QueueStats]:
     """The asked queues in the asked order; all of them if none was asked for."""
     known = {stats.queue: stats for stats in found}
     for name in names:
-        if name not in known:
-            text = f"no queue is named {name!r}; known: {', '.join(known) or 'none'}"
-            raise CommandError(text, returncode=USAGE)
+        refuse_unknown_queue(name, known)
     return [known[name] for name in names] if names else found
 
 

@@ -14,7 +14,7 @@ from django_cfg.errors import BrokerUnreachable, DjangoCfgError
 from django_cfg.tasks import actions, conf, queries
 from django_cfg.tasks.audit import local_operator
 from django_cfg.tasks.management import records_text as shown
-from django_cfg.tasks.management.console import GRAMMAR, USAGE, duration, reachable
+from django_cfg.tasks.management.console import GRAMMAR, USAGE, duration, reachable, refuse_unknown_queue
 from django_cfg.tasks.records.filter import moment, of_arguments
 from django_cfg.tasks.worker.discover import discover
 from django_cfg.units import s_to_ms
@@ -143,6 +143,7 @@ class Command(BaseCommand):
             raise CommandError("What is unknown or has ended cannot be cancelled.", returncode=1)
 
     def _pause(self, options: dict[str, Any]) -> None:
+        refuse_unknown_queue(options["queue"], [stats.queue for stats in queries.queue_stats()])
         actions.pause(options["queue"], by=local_operator("command"))
         self._say(options, f"Paused: {options['queue']}.", queue=options["queue"], paused=True)
 

@@ -11,6 +11,8 @@ import pytest
 from django.conf import settings
 from dramatiq import broker as dramatiq_broker
 
+# Laws that a broker breaks show what they saw.
+pytest.register_assert_rewrite("django_cfg.testing.contracts")
 # A busy machine is no failure.
 hypothesis.settings.register_profile("any machine", deadline=None)
 hypothesis.settings.load_profile("any machine")

@@ -302,6 +302,19 @@ def test_what_was_sent_ahead_goes_back_when_a_worker_stops_to_claim(broker: Rabb
     assert client.exchange(done(claim), count=0).refused == frozenset()
 
 
+def test_what_arrives_while_a_session_closes_is_no_death(broker: RabbitBroker) -> None:
+    for _ in range(25):
+        client = Client(broker)
+        client.claim()
+        broker.enqueue(message())
+        broker.close_session(client.session)
+        others = Client(broker)
+        claim = others.claim_soon()
+        assert claim.deliveries == 0
+        others.exchange(done(claim), count=0)
+        broker.close_session(others.session)
+
+
 def test_a_paused_queue_keeps_what_was_sent_ahead_unstarted(broker: RabbitBroker) -> None:
     broker.enqueue_many([message() for _ in range(3)])
     client = Client(broker)
@@ -329,6 +342,18 @@ def test_who_waits_beside_a_suspect_is_not_to_blame(broker: RabbitBroker) -> Non
     assert Counter(runs) == {"killer": broker.settings.max_deliveries - 1, "bystander": 2}
     assert [letter.task for letter in broker.dead_letters(DeadFilter(everything=True))] == ["killer"]
     assert not Redelivery.objects.exists()
+
+
+def test_a_look_sees_what_was_accepted_before_it(broker: RabbitBroker) -> None:
+    declare(lambda: None, actor_name="early", priority=-10)
+    for _ in range(40):
+        broker.enqueue(message("work"))
+        broker.enqueue(message("early"))
+        client = Client(broker)
+        claims = client.claim()
+        assert [claim.message.actor_name for claim in claims] == ["early", "work"]
+        client.exchange(*map(done, claims), count=0)
+        broker.close_session(client.session)
 
 
 def test_each_priority_band_is_served_before_the_next(broker: RabbitBroker) -> None:

@@ -237,6 +237,7 @@ class RabbitSession:
                 calls.append((spec.Basic.Consume(queue=name, consumer_tag=tag), spec.Basic.ConsumeOk))
                 self._consumers[tag] = queue, band
         self.link.calls(calls)
+        self._ask(queues)  # else a quick queue could be worked on before one of more urgent messages has answered
 
     def _cancel(self, tags: Sequence[str]) -> None:
         self._let_arrive(tags)
@@ -275,9 +276,11 @@ class RabbitSession:
         return tuple(claims)
 
     def _ask(self, queues: Sequence[str]) -> None:
-        """A round trip through each queue: what it had for us has arrived when it answers."""
+        """A round trip through each queue: what it had for us is on its way when it answers, at the latest in the
+        inbox of our channel, which hands it on before it answers the next call."""
         names = [name for queue in queues for name in self._store.names.queues(queue)]
         self.link.calls(topology.declaration(self._store.names, name) for name in names)
+        self._ping()
 
     def _admit(self) -> None:
         """Take in what arrived; whatever came again is counted first."""
@@ -374,8 +377,12 @@ class RabbitSession:
         """A round trip, so that both sides know that the other is there."""
         with self.leased():
             self.link.tick()
-            self.link.call(spec.Basic.Qos(0, 0, False), spec.Basic.QosOk)
+            self._ping()
         return self.held_ids()
+
+    def _ping(self) -> None:
+        """A round trip through our channel. It sets what only a later consumer would use, and that is set before."""
+        self.link.call(spec.Basic.Qos(0, 0, False), spec.Basic.QosOk)
 
     def give_back(self, message_ids: Iterable[str]) -> None:
         """To the inbox, for the next free thread."""
@@ -405,9 +412,9 @@ class RabbitSession:
         held = len(self._held)
         try:
             with self.leased():
-                everything = self._all()
                 queues = {queue for queue, _ in self._consumers.values()}
                 self._cancel(list(self._consumers))
+                everything = self._all()  # with what arrived until now
                 ids = [] if is_a_death else [one for one, _ in everything]
                 self._requeue(ids, [tag for _, tag in everything])
                 self._ask(sorted(queues))

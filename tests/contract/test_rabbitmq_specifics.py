@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from django.conf import settings as django_settings
@@ -74,17 +74,32 @@ def test_a_message_larger_than_a_frame_arrives_whole(broker: RabbitBroker) -> No
     assert claim.message.args == (text * 4,)
 
 
-def test_threads_send_at_once(broker: RabbitBroker) -> None:
-    def send() -> None:
-        for _ in range(20):
-            broker.enqueue(message())
+def test_threads_send_at_once_to_queues_that_nobody_has_made_yet(broker: RabbitBroker) -> None:
+    queues = [f"q{number}" for number in range(30)]
+    with ThreadPoolExecutor(5) as threads:
+        for queue in queues:
+            list(threads.map(lambda _, queue=queue: broker.enqueue(message(queue=queue)), range(5)))
+    assert [stats(broker, queue).pending for queue in queues] == [5] * len(queues)
 
-    threads = [threading.Thread(target=send) for _ in range(5)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(20)
-    assert stats(broker).pending == 100
+
+def test_what_a_full_queue_refuses_is_sent_again_when_there_is_room(
+    broker: RabbitBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent, refused = broker.enqueue(message()), message()
+    really, tries = Link.publish, iter([[0], [0]])
+    monkeypatch.setattr(Link, "publish", lambda link, letters: next(tries, None) or really(link, letters))
+    broker.enqueue(refused)
+    assert ids(Client(broker).claim()) == [sent.message_id, refused.message_id]
+
+
+def test_what_a_server_goes_on_to_refuse_was_not_stored(broker: RabbitBroker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("django_cfg.tasks.brokers.rabbitmq.producing.REFUSED_S", 0.05)
+    monkeypatch.setattr(Link, "publish", lambda link, letters: [*range(len(letters))])
+    with pytest.raises(BrokerUnreachable, match="refused 2 of 2"):
+        broker.enqueue_many([message(), message()])
+    monkeypatch.setattr(Link, "publish", lambda link, letters: [0])
+    with pytest.raises(EnqueueUnknown, match="refused 1 of 2"):
+        broker.enqueue_many([message(), message()])
 
 
 def test_a_fork_sends_over_connections_of_its_own(broker: RabbitBroker) -> None:

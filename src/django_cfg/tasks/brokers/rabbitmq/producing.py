@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,6 +15,10 @@ from django_cfg.tasks.brokers.rabbitmq.address import Address
 from django_cfg.tasks.brokers.rabbitmq.link import Broken, Link
 from django_cfg.tasks.brokers.rabbitmq.note import Parcel
 from django_cfg.tasks.brokers.rabbitmq.topology import Names
+
+#: How long messages are sent again that the server refuses: a queue that is being made, or that has no leader at the
+#: moment, stores nothing and says so. Pauses double.
+REFUSED_S, FIRST_PAUSE_S = 2.0, 0.01
 
 
 class Publisher:
@@ -97,7 +102,24 @@ class Publisher:
         self.declared = set()
 
     def _send(self, link: Link, parcels: Sequence[Parcel]) -> list[Parcel]:
-        """Publish; returns what no queue took."""
+        """Publish, and again what the server does not store at first; returns what no queue took."""
+        lost: list[Parcel] = []
+        left, pause_s, deadline = parcels, FIRST_PAUSE_S, time.monotonic() + REFUSED_S
+        while True:
+            try:
+                refused, unroutable = self._try(link, left)
+            except BrokerUnreachable as error:  # of this try nothing was stored
+                raise error if len(left) == len(parcels) else _unknown(error) from error
+            lost += unroutable
+            if not refused:
+                return lost
+            if time.monotonic() > deadline:
+                raise self._refused(len(refused), len(parcels))
+            time.sleep(pause_s)
+            left, pause_s = refused, 2 * pause_s
+
+    def _try(self, link: Link, parcels: Sequence[Parcel]) -> tuple[list[Parcel], list[Parcel]]:
+        """Publish once; returns what the server did not store, and what no queue took."""
         letters = [self._letter(parcel, link.frame_max) for parcel in parcels]
         link.returned.clear()
         try:
@@ -108,10 +130,8 @@ class Publisher:
             raise
         except BrokerError as error:
             raise _unknown(error) from error
-        if refused:
-            raise self._refused(len(refused), len(parcels))
-        lost = {one.message_id for one in link.returned}
-        return [parcel for parcel in parcels if parcel.message_id in lost]
+        unroutable = {one.message_id for one in link.returned}
+        return [parcels[place] for place in refused], [one for one in parcels if one.message_id in unroutable]
 
     def _letter(self, parcel: Parcel, frame_max: int) -> bytes:
         route = self.names.route(parcel.queue, parcel.note.priority, parcel.delay_ms)

@@ -13,14 +13,13 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning
 from django.db import DatabaseError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.migrations.executor import MigrationExecutor
-from django.db.migrations.loader import MigrationLoader
-from django.db.migrations.recorder import MigrationRecorder
 
 from django_prodserver.plan import Plan
 
 SHORT_KEY = 50
 INSECURE_PREFIX = "django-insecure-"
+#: Django's table of applied migrations.
+APPLIED = "django_migrations"
 
 
 def problems(plan: Plan) -> list[CheckMessage]:
@@ -113,17 +112,27 @@ def _migrations() -> Iterator[CheckMessage]:
 
 
 def _count_missing(connection: BaseDatabaseWrapper) -> int:
-    if _on_disk() <= MigrationRecorder(connection).applied_migrations().keys():
-        return 0  # without loading every migration of every app, which a start would wait for
+    if _on_disk() <= _applied(connection):
+        return 0  # without importing a migration of any app, or what migrations are made of
+    from django.db.migrations.executor import MigrationExecutor
+
     executor = MigrationExecutor(connection)
     return len(executor.migration_plan(executor.loader.graph.leaf_nodes()))
+
+
+def _applied(connection: BaseDatabaseWrapper) -> set[tuple[str, str]]:
+    with connection.cursor() as cursor:
+        if APPLIED not in connection.introspection.table_names(cursor):
+            return set()
+        cursor.execute(f"SELECT app, name FROM {APPLIED}")
+        return set(cursor.fetchall())
 
 
 def _on_disk() -> set[tuple[str, str]]:
     """App and name of every migration, chosen from the files as Django's loader does."""
     found = set()
     for app in apps.get_app_configs():
-        package, _ = MigrationLoader.migrations_module(app.label)
+        package = settings.MIGRATION_MODULES.get(app.label, f"{app.name}.migrations")
         spec = find_spec(package) if package else None
         for file in pkgutil.iter_modules(spec.submodule_search_locations or [] if spec else []):
             if not file.ispkg and file.name[0] not in "_~":

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib import import_module
+from typing import TYPE_CHECKING
 
-from django_prodserver.emit.site import Site
-from django_prodserver.plan import Plan
+if TYPE_CHECKING:
+    from django_prodserver.emit.site import Site
+    from django_prodserver.plan import Plan
 
 #: Each is a module beside this one; found by name, so that a process that starts imports none of them.
 FORMATS = ("compose", "kubernetes", "procfile", "supervisor", "systemd")

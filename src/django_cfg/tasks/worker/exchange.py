@@ -12,7 +12,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 
 from dramatiq.logging import get_logger
 
@@ -27,6 +26,7 @@ from django_cfg.tasks.middleware.connections import keep_no_queries
 from django_cfg.tasks.records import cancelling
 from django_cfg.tasks.worker.backlog import Backlog
 from django_cfg.tasks.worker.ledger import Ledger, NoLedger
+from django_cfg.tasks.worker.reunion import Reunion
 from django_cfg.tasks.worker.unknown import unknown_task
 
 MOST_CLAIMS = 256
@@ -37,8 +37,6 @@ CAUTION_S = 1.0
 SWEEP_S = 4.0
 IDLE_S = 1.0
 LEASE_MARGIN_S = 2.0
-#: How long what runs or ran here under a lost session is looked out for: its message may come here again.
-REUNION_S = 5.0
 FIRST_BACKOFF_S, SLOWEST_BACKOFF_S = 0.1, 3.0
 SMOOTHING = 0.2
 #: Before the next look when work is there but none of it for us: suspects, or rows that others are claiming.
@@ -79,10 +77,7 @@ class ExchangeThread(threading.Thread):
         self._threads = threads
         self._outbox: deque[Outcome] = deque()
         self._held: dict[str, Claim] = {}
-        #: By message: under which claim of a lost session a thread still runs it; and where that run is a new claim's.
-        self._orphans: dict[str, Claim] = {}
-        self._origins: dict[str, Claim] = {}
-        self._late: list[Outcome] = []
+        self._reunion = Reunion()
         self._session: Session | None = None
         self._seq = 0
         self._look = True
@@ -92,7 +87,6 @@ class ExchangeThread(threading.Thread):
         self._mean_s: float | None = None
         self._cautious_until = 0.0
         self._next_sweep = 0.0
-        self._reunion_until = 0.0
         self._renewed = 0.0
         self._finish_by: float | None = None
         self._opened = threading.Event()
@@ -134,7 +128,7 @@ class ExchangeThread(threading.Thread):
     @property
     def is_idle(self) -> bool:
         """Nothing held and nothing to send."""
-        return not self._held and not self._outbox and not self._late
+        return not self._held and not self._outbox and self._reunion.is_empty
 
     def unsettled(self) -> list[Claim]:
         """Claims whose end is not known yet."""
@@ -167,15 +161,14 @@ class ExchangeThread(threading.Thread):
         self._housekeep(session)
         self._withdraw_stale()
         self._stop_sending(session)
-        if self._orphans or self._late:
-            self._keep_back()
+        self._reunion.keep_back(self._outbox, is_ending=self._finish_by is not None)
         want = self._want()
         if not self._outbox and not (want.count and self._look) and not self._is_silent():
             self._wait(want.queues if want.count else ())
             self._look = True
             return
         count = min(len(self._outbox), self._most_outcomes)
-        outcomes = [self._by_new_claim(self._outbox[i]) for i in range(count)]
+        outcomes = [self._reunion.by_new_claim(self._outbox[i], self._held) for i in range(count)]
         try:
             answer = self._exchange(session, outcomes, want)
         except UNSTORABLE as error:
@@ -188,24 +181,6 @@ class ExchangeThread(threading.Thread):
         self._settled(outcomes, answer)
         self._received(answer)
         self._rest(bool(outcomes or found))
-
-    def _by_new_claim(self, outcome: Outcome) -> Outcome:
-        """An outcome; one of a run that outlived its session, under the claim that came since."""
-        claim = outcome.claim
-        if self._origins and self._origins.get(claim.message_id) is claim:
-            return replace(outcome, claim=self._held[claim.message_id])
-        return outcome
-
-    def _keep_back(self) -> None:
-        """Outcomes of runs that outlived their session wait a while: their messages may come here again."""
-        if time.monotonic() >= self._reunion_until or self._finish_by is not None:
-            self._outbox.extend(self._late)
-            self._late.clear()
-            return
-        for _ in range(len(self._outbox)):
-            outcome = self._outbox.popleft()
-            is_orphan = self._orphans.get(outcome.claim.message_id) is outcome.claim
-            (self._late if is_orphan else self._outbox).append(outcome)
 
     def _stop_sending(self, session: Session) -> None:
         """Once for each time that claiming stops: others may run what was sent ahead."""
@@ -266,7 +241,7 @@ class ExchangeThread(threading.Thread):
             self._let_go(claim)
             if self._held.get(claim.message_id) is claim:  # after a lost session it may be held anew
                 del self._held[claim.message_id]
-            self._forget_orphan(claim)
+            self._reunion.forget(claim)
             if outcome.started:
                 self.runs += 1
                 self._learn(outcome.run_ms / 1000)
@@ -276,8 +251,8 @@ class ExchangeThread(threading.Thread):
                 task_settled.emit(settled(outcome))
 
     def _let_go(self, claim: Claim) -> None:
-        if self._origins and self._held.get(claim.message_id) is claim:
-            claim = self._origins.pop(claim.message_id, claim)
+        if self._held.get(claim.message_id) is claim:
+            claim = self._reunion.take_origin(claim)
         self.ledger.settled(claim)
         sent = self._awaited.pop(id(claim), None) if self._awaited else None
         if sent is not None:
@@ -296,7 +271,7 @@ class ExchangeThread(threading.Thread):
         known = []
         for claim in answer.claims:
             self._held[claim.message_id] = claim
-            if self._orphans and self._goes_on(claim):
+            if self._goes_on(claim):
                 continue
             self.ledger.claimed(claim)
             if claim.message.actor_name in self.broker.actors:
@@ -310,12 +285,10 @@ class ExchangeThread(threading.Thread):
 
     def _goes_on(self, claim: Claim) -> bool:
         """Whether a thread still runs what comes here again: then that run is this claim's, and no other one starts."""
-        running = self._orphans.get(claim.message_id)
-        if running is None or (running.generation, running.body) != (claim.generation, claim.body):
+        running = self._reunion.run_of(claim)
+        if running is None:
             return False
-        self._origins[claim.message_id] = self._orphans.pop(claim.message_id)
-        self._outbox.extend(outcome for outcome in self._late if outcome.claim is running)
-        self._late = [outcome for outcome in self._late if outcome.claim is not running]
+        self._outbox.extend(self._reunion.take_outcomes_of(running))
         self.ledger.goes_on(running, claim)
         self.logger.warning(
             "%s %s came again while it runs here; its run goes on.", claim.message.actor_name, claim.message_id
@@ -329,13 +302,10 @@ class ExchangeThread(threading.Thread):
         if not self.is_claiming or not queues:
             return Want(0, queues)
         busy = self._backlog.running + self._backlog.waiting
-        target = self._threads + self._ahead() + self._hoped_for()
+        target = self._threads + self._ahead() + self._reunion.hoped_for
         left = self.most_runs - self.runs - len(self._held)
         count = int(min(min(target, MOST_CLAIMS) - busy, self.ledger.room, left))
         return Want(max(0, count), queues, not self._backlog.holds_suspect)
-
-    def _hoped_for(self) -> int:
-        return len(self._orphans) if time.monotonic() < self._reunion_until else 0
 
     def _ahead(self) -> int:
         """How many claims beyond the threads keep them busy for 20 ms; none while tasks are slow or unknown."""
@@ -369,7 +339,7 @@ class ExchangeThread(threading.Thread):
             self._session = self.broker.open_session(self.ledger.identity())
             self.ledger.opened(self._session.id)
             self._seq = 0
-            self._reunion_until = time.monotonic() + REUNION_S
+            self._reunion.opened()
             self._note_renewal(began)
             self._opened.set()
         return self._session
@@ -383,10 +353,7 @@ class ExchangeThread(threading.Thread):
         for claim in self._held.values():
             if claim.message_id in unstarted:
                 self._refuse(claim)
-            else:
-                self._orphans[claim.message_id] = self._origins.get(claim.message_id, claim)
-        self._origins.clear()
-        self._reunion_until = math.inf
+        self._reunion.lost({one: claim for one, claim in self._held.items() if one not in unstarted})
         self._held.clear()
         self._session = None
 
@@ -402,14 +369,9 @@ class ExchangeThread(threading.Thread):
                 self._outbox.append(outcome)
             else:
                 self._let_go(outcome.claim)
-                self._forget_orphan(outcome.claim)
+                self._reunion.forget(outcome.claim)
                 dropped.add(outcome.claim.message_id)
         return dropped
-
-    def _forget_orphan(self, claim: Claim) -> None:
-        """No thread runs it any more: should it come again, it must start."""
-        if self._orphans.get(claim.message_id) is claim:
-            del self._orphans[claim.message_id]
 
     def _housekeep(self, session: Session) -> None:
         now = time.monotonic()
@@ -441,7 +403,7 @@ class ExchangeThread(threading.Thread):
     # -- the end ---------------------------------------------------------------------------------------
 
     def _is_finished(self) -> bool:
-        is_empty = not self._outbox and not self._late
+        is_empty = not self._outbox and self._reunion.is_empty
         return self._finish_by is not None and (is_empty or self._is_out_of_time())
 
     def _is_out_of_time(self) -> bool:

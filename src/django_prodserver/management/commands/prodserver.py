@@ -11,12 +11,10 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from django_prodserver import listing, starting
+from django_prodserver import starting
 from django_prodserver.conf import Process, read
 from django_prodserver.emit import FORMATS, emit
-from django_prodserver.emit.site import Site, default_user
 from django_prodserver.errors import ProdserverError
-from django_prodserver.launch import project_directory
 from django_prodserver.orphan import end_with_parent
 from django_prodserver.plan import choose, plan
 from django_prodserver.wait import TARGETS, wait_for
@@ -76,6 +74,8 @@ class Command(BaseCommand):
         processes, name = read(), options["server_name"]
         chosen = [choose(processes, name)] if name else list(processes.values())
         if options["list"] or options["json"]:
+            from django_prodserver import listing  # here and below: a process that starts needs none of it
+
             self.stdout.write(listing.as_json(chosen) if options["json"] else listing.as_table(chosen))
         elif options["emit"]:
             self._emit(chosen, options)
@@ -88,6 +88,9 @@ class Command(BaseCommand):
         return 0
 
     def _emit(self, chosen: list[Process], options: dict[str, Any]) -> None:
+        from django_prodserver.emit.site import Site, default_user
+        from django_prodserver.launch import project_directory
+
         directory = project_directory()
         site = Site.of(directory, user=options["user"] or default_user(directory), image=options["image"])
         for file, text in emit(options["emit"], [plan(process) for process in chosen], site).items():
@@ -99,6 +102,8 @@ class Command(BaseCommand):
             self._say(f"wrote {options['output'] / file}")
 
     def _all(self, processes: list[Process], options: dict[str, Any]) -> int:
+        from django_prodserver import together
+
         if options["server_name"] or options["overrides"]:
             raise ProdserverError("--all takes no NAME and no options after --")
         self._wait(options)
@@ -106,7 +111,7 @@ class Command(BaseCommand):
             for process in processes:
                 starting.check(plan(process), self._say)
         words = ["--exec"] if options["fresh"] else []
-        return starting.start_all(processes, words, self._print)
+        return together.start_all(processes, words, self._print)
 
     def _start(self, process: Process, options: dict[str, Any]) -> None:
         planned = plan(process, options["overrides"])

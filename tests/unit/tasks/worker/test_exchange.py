@@ -20,6 +20,12 @@ from django_cfg.testing.waiting import eventually
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
+@pytest.fixture
+def short_reunion(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who waits for its end need not wait long."""
+    monkeypatch.setattr("django_cfg.tasks.worker.reunion.REUNION_S", 0.5)
+
+
 def lose_session(stub: Any, worker: Any) -> None:
     """As after a long pause of the process."""
     stub._sessions[worker.exchange._session.id].lease_until = 0
@@ -42,10 +48,11 @@ def test_a_message_that_comes_again_while_it_runs_here_starts_no_second_run(stub
             before = worker.exchange.unsettled()[0].fence
             lose_session(stub, worker)
             eventually(lambda before=before: [c.fence > before for c in worker.exchange.unsettled()] == [True])
-            assert len(worker.exchange._origins) == 1, loss
+            assert len(worker.exchange._reunion._origins) == 1, loss
         gate.set()
         eventually(lambda: [event.message_id for event in settled] == [message.message_id])
-        assert worker.exchange.is_idle and not worker.exchange._origins and not worker.exchange._orphans
+        reunion = worker.exchange._reunion
+        assert worker.exchange.is_idle and not reunion._origins and not reunion._orphans
     stop()
     assert started == [1] and refused == [] and not stub._live
 
@@ -63,14 +70,15 @@ def test_what_ended_while_its_session_was_lost_is_accepted_when_its_message_come
         eventually(lambda: started)
         stub.pause("default")
         lose_session(stub, worker)
-        eventually(lambda: worker.exchange._orphans)
+        eventually(lambda: worker.exchange._reunion._orphans)
         gate.set()
-        eventually(lambda: worker.exchange._late)
+        eventually(lambda: worker.exchange._reunion._late)
         stub.resume("default")
         eventually(lambda: [event.message_id for event in settled] == [message.message_id])
     assert started == [1] and not stub._live
 
 
+@pytest.mark.usefixtures("short_reunion")
 def test_what_was_given_back_while_its_session_was_lost_starts_when_it_comes_again(stub: Any) -> None:
     started, gate = list[str](), threading.Event()
 
@@ -84,13 +92,13 @@ def test_what_was_given_back_while_its_session_was_lost_starts_when_it_comes_aga
         eventually(lambda: started)
         claim = worker.exchange.unsettled()[0]
         lose_session(stub, worker)
-        eventually(lambda: worker.exchange._origins)
+        eventually(lambda: worker.exchange._reunion._origins)
         stub.pause("default")
         lose_session(stub, worker)
-        eventually(lambda: worker.exchange._orphans)
+        eventually(lambda: worker.exchange._reunion._orphans)
         worker.exchange.put(released(claim, "not started"))  # as a thread does near the end of the lease
         lose_session(stub, worker)
-        eventually(lambda: not worker.exchange._orphans)
+        eventually(lambda: not worker.exchange._reunion._orphans)
         gate.set()
         stub.resume("default")
         eventually(lambda: started == ["first", "first"])
@@ -114,7 +122,7 @@ def test_a_large_outcome_of_a_run_that_outlived_its_session_frees_its_thread(stu
     with settled_events() as settled, working(stub, threads=1, ledger=ledger) as worker:
         eventually(lambda: threads)
         lose_session(stub, worker)
-        eventually(lambda: worker.exchange._origins)
+        eventually(lambda: worker.exchange._reunion._origins)
         gate.set()
         work.send(False)
         eventually(lambda: len(settled) == 2)
@@ -122,6 +130,7 @@ def test_a_large_outcome_of_a_run_that_outlived_its_session_frees_its_thread(stu
     assert not list(ledger.bank.entries())
 
 
+@pytest.mark.usefixtures("short_reunion")
 def test_a_new_life_of_a_message_survives_the_late_outcome_of_the_first_run(stub: Any) -> None:
     started, gates, refused = list[int](), [threading.Event(), threading.Event()], list[str]()
 

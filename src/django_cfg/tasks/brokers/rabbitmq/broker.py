@@ -217,7 +217,7 @@ class RabbitBroker(EngineBroker):
 
     def flush_all(self) -> None:
         """Delete the queues and exchanges of this project, and what the database keeps for them."""
-        operate.remove(self.kept.publisher, {*self.queues, "default"})
+        operate.remove(self.kept.publisher, {*self.queues, *self.kept.publisher.made, "default"})
         self.kept.ledger.clear()
         self.kept.forget_orders()
 

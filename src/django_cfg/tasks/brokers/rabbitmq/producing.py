@@ -29,8 +29,9 @@ class Publisher:
         self.names = names
         self._free: deque[Link] = deque()
         self._pid = os.getpid()
-        #: Queues that this process knows to be there.
+        #: Queues that this process knows to be there, and those that it ever made.
         self.declared: set[str] = set()
+        self.made: set[str] = set()
 
     @contextmanager
     def link(self) -> Iterator[Link]:
@@ -96,6 +97,7 @@ class Publisher:
         calls = topology.common_calls(self.names) if not self.declared else []
         link.calls([*calls, *(call for queue in new for call in topology.queue_calls(self.names, queue))])
         self.declared.update(new)
+        self.made.update(new)
 
     def forget(self) -> None:
         """Declare everything again before the next use."""

@@ -142,8 +142,6 @@ def docs(options: argparse.Namespace, rest: list[str]) -> None:
 
 
 def pytest(options: argparse.Namespace, *words: str) -> None:
-    # Else every one of the hundreds of processes that tests start would compile all it imports.
-    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     run([str(ready(options)), "-m", "pytest", "-n", "2", "--dist", "worksteal", *words])
 
 
@@ -208,6 +206,8 @@ def main() -> None:
     parser.add_argument("--python", help="build the environment with this Python, for example 3.13")
     parser.add_argument("--django", help="install this Django line, for example 6.1")
     options, rest = parser.parse_known_args()
+    # Else every one of the hundreds of processes that tests and benchmarks start would compile all it imports.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     VERBS[options.verb](options, rest)
 
 

@@ -47,6 +47,13 @@ def redis_beside_sqlite(home: Path, delay_ms: float) -> Iterator[Store]:
 
 
 @contextmanager
+def redis_beside_postgres(home: Path, delay_ms: float) -> Iterator[Store]:
+    """Where every task is recorded, in a database that several processes write to."""
+    with servers.postgres(home, delay_ms) as database, servers.redis(home, delay_ms) as server:
+        yield Store({**database.environment, **server.environment}, server.used_bytes)
+
+
+@contextmanager
 def rabbitmq_beside_postgres(home: Path, delay_ms: float) -> Iterator[Store]:
     """Our RabbitMQ broker keeps dead letters, long delays and results in Django's database."""
     with servers.postgres(home, delay_ms) as database, servers.rabbitmq(home, delay_ms) as server:
@@ -87,6 +94,7 @@ OURS = (
     ours("rabbitmq", rabbitmq_beside_postgres, "pika"),
     ours("postgres, all recorded", servers.postgres, "psycopg", admin_enabled=True),
     ours("sqlite, all recorded", servers.sqlite, admin_enabled=True),
+    ours("redis, all recorded", redis_beside_postgres, "redis", "psycopg", admin_enabled=True),
     ours("sqlite, Django tasks", servers.sqlite, app="ours_django"),
     ours("postgres, Django tasks", servers.postgres, "psycopg", app="ours_django"),
     ours("redis, Django tasks", redis_beside_sqlite, "redis", app="ours_django"),

@@ -1,4 +1,4 @@
-"""The only conversions between units of time. Names say the unit: `_ms` milliseconds, `_s` seconds."""
+"""The only conversions between units of time, and numbers for people. Names say the unit: `_ms`, `_s`."""
 
 from __future__ import annotations
 
@@ -22,6 +22,11 @@ def timedelta_to_ms(span: timedelta) -> int:
 
 def days_to_ms(days: float) -> int:
     return round(days * MS_PER_DAY)
+
+
+def counted(number: int, one: str, many: str = "") -> str:
+    """How many of something: "1 dead letter", "2 dead letters"; `many` where the plural is not `one` with an s."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
 def humane(milliseconds: float) -> str:

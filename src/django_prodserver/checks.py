@@ -107,7 +107,7 @@ def _migrations() -> Iterator[CheckMessage]:
                           hint="Wait for it with --wait-for db.", id="prodserver.W007")  # fmt: skip
             continue
         if missing:
-            yield Warning(f"{missing} migrations are not applied to {alias!r}.",
+            yield Warning(f"{missing} migration{'' if missing == 1 else 's'} not applied to {alias!r}.",
                           hint="Run migrate.", id="prodserver.W008")  # fmt: skip
 
 

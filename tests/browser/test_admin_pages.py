@@ -155,7 +155,7 @@ def test_an_operator_retries_what_failed_with_the_mouse(
         page.goto(site + url("deadletter"))
         page.get_by_role("button", name="Retry all").click()
         page.get_by_role("button", name="Yes, retry").click()
-        page.get_by_text("Retried 1 dead letters.").wait_for(timeout=5_000)
+        page.get_by_text("Retried 1 dead letter.").wait_for(timeout=5_000)
 
     trap = browser.run(click, cookie, site, width, dark)
     assert (trap.dialogs, trap.errors) == ([], [])

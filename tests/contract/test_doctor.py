@@ -94,7 +94,7 @@ def test_a_paused_queue_and_dead_letters_are_named(broker: EngineBroker) -> None
     broker.pause(QUEUE)
     texts = named(examine_project(), f"queue {QUEUE}")
     broker.resume(QUEUE)
-    assert texts == [("warn", "is paused; 0 tasks wait"), ("warn", "1 dead letters")]
+    assert texts == [("warn", "is paused; 0 tasks wait"), ("warn", "1 dead letter")]
 
 
 def test_dropped_records_are_named(stub_broker: EngineBroker) -> None:
@@ -116,7 +116,7 @@ def test_claims_of_a_process_that_is_gone_are_named(stub_broker: EngineBroker, m
     monkeypatch.setattr(stub_broker, "sessions", lambda: [gone])
     ((finding, text),) = named(examine_project(), "leases")
     assert finding == "fail"
-    assert text.startswith("3 tasks are claimed by ")
+    assert text.endswith("which is gone, holds 3 tasks")
 
 
 def test_a_clock_that_differs_is_named(stub_broker: EngineBroker, monkeypatch: Any) -> None:
@@ -299,11 +299,11 @@ def test_a_task_that_left_only_its_result_is_completed(broker: EngineBroker) -> 
 def test_the_outbox_is_looked_into_and_its_messages_are_found(stub_broker: EngineBroker) -> None:
     sent = message()
     row = OutboxMessage.objects.create(message_id=sent.message_id, body=codec.encode(sent), sent_at=Now())
-    assert named(examine_project(), "outbox")[0][1].startswith("1 messages in database 'default' wait for the broker")
+    assert named(examine_project(), "outbox")[0][1].startswith("1 message waits in database 'default', the oldest for ")
     assert "on its way to the broker" in named(examine_task(sent.message_id), "state")[0][1]
     row.error = "too large"
     row.save()
-    assert named(examine_project(), "outbox") == [("fail", "1 messages in database 'default' cannot be published")]
+    assert named(examine_project(), "outbox") == [("fail", "1 message in database 'default' cannot be published")]
     assert named(examine_task(sent.message_id), "state")[0][1].endswith("cannot be published: too large")
 
 

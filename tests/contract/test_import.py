@@ -125,7 +125,7 @@ def test_what_cannot_be_read_stays_and_is_named(broker: EngineBroker, stock: Red
 
 def test_nothing_moves_unasked(broker: EngineBroker, stock: RedisBroker) -> None:
     stock.enqueue(message("work"))
-    with pytest.raises(CommandError, match=r"1 messages would be moved. Say --yes") as refused:
+    with pytest.raises(CommandError, match=r"1 message would be moved. Say --yes") as refused:
         run(stock)
     assert refused.value.returncode == 2
     assert stats(broker).pending == 0

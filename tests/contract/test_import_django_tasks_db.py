@@ -85,6 +85,6 @@ def test_a_database_without_the_table_is_an_error(transactional_db: None) -> Non
 
 def test_nothing_moves_without_a_yes(alias: str) -> None:
     row(alias, work.note.module_path, "x")
-    with pytest.raises(CommandError, match="1 tasks would be moved") as caught:
+    with pytest.raises(CommandError, match="1 task would be moved") as caught:
         imported(alias)
     assert (caught.value.returncode, drain()) == (2, 0)

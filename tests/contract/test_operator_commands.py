@@ -101,7 +101,7 @@ def test_clearing_without_a_terminal_counts_and_refuses(broker: EngineBroker, mo
     bury(broker, "one", "two")
     monkeypatch.setattr("sys.stdin", io.StringIO())
     error = refusal("dramatiq_clear_failed")
-    assert (error.returncode, str(error)) == (2, "2 dead letters would be deleted. Say --yes to delete them.")
+    assert (error.returncode, str(error)) == (2, "2 dead letters would be deleted. Say --yes to delete.")
     assert broker.count_dead(DeadFilter(everything=True)) == 2
 
 
@@ -132,18 +132,18 @@ def test_clearing_on_a_terminal_asks_first(broker: EngineBroker, monkeypatch: An
 
 def test_clearing_takes_only_the_choice(broker: EngineBroker) -> None:
     bury(broker, "one", "two")
-    assert run("dramatiq_clear_failed", "--task", "one", "--dry-run") == "1 dead letters match."
+    assert run("dramatiq_clear_failed", "--task", "one", "--dry-run") == "Would delete 1 dead letter."
     assert run("dramatiq_clear_failed", "--older-than", "1h", "--yes") == "Deleted 0 dead letters."
-    assert run("dramatiq_clear_failed", "--task", "one", "--yes") == "Deleted 1 dead letters."
+    assert run("dramatiq_clear_failed", "--task", "one", "--yes") == "Deleted 1 dead letter."
     assert [letter.task for letter in broker.dead_letters(DeadFilter(everything=True))] == ["two"]
 
 
 def test_words_choose_as_in_every_list(broker: EngineBroker) -> None:
     bury(broker, "one", "two", "three")
-    assert run("dramatiq_clear_failed", "task:one", "state:failed", "--dry-run") == "1 dead letters match."
+    assert run("dramatiq_clear_failed", "task:one", "state:failed", "--dry-run") == "Would delete 1 dead letter."
     assert run("dramatiq_clear_failed", "task:one before:1h", "--yes") == "Deleted 0 dead letters."
-    assert run("dramatiq_clear_failed", "error:valueerror", "--task", "one", "--yes") == "Deleted 1 dead letters."
-    assert run("dramatiq_retry_failed", "since:1h", "--task", "two") == "Retried 1 dead letters."
+    assert run("dramatiq_clear_failed", "error:valueerror", "--task", "one", "--yes") == "Deleted 1 dead letter."
+    assert run("dramatiq_retry_failed", "since:1h", "--task", "two") == "Retried 1 dead letter."
     assert [letter.task for letter in broker.dead_letters(DeadFilter(everything=True))] == ["three"]
 
 
@@ -154,8 +154,8 @@ def test_words_that_only_records_know_choose_by_the_records(broker: EngineBroker
             message_id=letter.message_id, task=letter.task, queue="default", state="dead_letter",
             tags=",paid," if letter.task != "three" else "", enqueued_at=timezone.now(), updated_at=timezone.now(),
         )  # fmt: skip
-    assert run("dramatiq_retry_failed", "tag:paid", "--dry-run") == "2 dead letters match."
-    assert run("dramatiq_retry_failed", "tag:paid", "--task", "one") == "Retried 1 dead letters."
+    assert run("dramatiq_retry_failed", "tag:paid", "--dry-run") == "Would retry 2 dead letters."
+    assert run("dramatiq_retry_failed", "tag:paid", "--task", "one") == "Retried 1 dead letter."
     assert run("dramatiq_clear_failed", "task:two,three", "--yes") == "Deleted 2 dead letters."
     assert broker.count_dead(DeadFilter(everything=True)) == 0
 

@@ -16,7 +16,7 @@ from django_cfg.tasks import conf, queries
 from django_cfg.tasks.brokers.contract import QueueStats
 from django_cfg.tasks.conf import TaskSettings
 from django_cfg.tasks.worker.roster import WorkerStats
-from django_cfg.units import humane, s_to_ms
+from django_cfg.units import counted, humane, s_to_ms
 
 #: How long a report is good for: probes and curious clients must not become a load of their own.
 FRESH_S = 1.0
@@ -107,13 +107,16 @@ def _of_workers(facts: Facts, settings: TaskSettings) -> Iterator[Reason]:
         return
     alive = [worker for worker in facts.workers if worker.is_alive]
     if len(alive) < settings.health_min_workers:
-        yield Reason(Status.UNHEALTHY, f"{len(alive)} workers live, expected at least {settings.health_min_workers}")
+        yield Reason(
+            Status.UNHEALTHY,
+            f"{counted(len(alive), 'worker lives', 'workers live')}, expected at least {settings.health_min_workers}",
+        )
     if lost := len(facts.workers) - len(alive):
-        yield Reason(Status.DEGRADED, f"{lost} workers are lost")
+        yield Reason(Status.DEGRADED, counted(lost, "worker is lost", "workers are lost"))
     served = {queue for worker in alive for queue in worker.queues}
     for stats in facts.queues or ():
         if stats.pending and alive and stats.queue not in served:
-            yield Reason(Status.DEGRADED, f"queue {stats.queue}: {stats.pending} tasks wait and no worker serves it")
+            yield Reason(Status.DEGRADED, f"queue {stats.queue}: {_waiting(stats.pending)} and no worker serves it")
 
 
 def _of_queue(stats: QueueStats, settings: TaskSettings) -> Iterator[Reason]:
@@ -121,13 +124,17 @@ def _of_queue(stats: QueueStats, settings: TaskSettings) -> Iterator[Reason]:
     if limit_s is not None and age_s is not None and age_s > limit_s:
         waited, limit = humane(s_to_ms(age_s)), humane(s_to_ms(limit_s))
         yield Reason(Status.DEGRADED, f"queue {stats.queue}: the oldest task waits for {waited}, above {limit}")
-    yield from _above(stats.queue, "tasks wait", stats.pending, settings.health_max_pending)
-    yield from _above(stats.queue, "dead letters", stats.dead, settings.health_max_dead)
+    yield from _above(stats.queue, _waiting(stats.pending), stats.pending, settings.health_max_pending)
+    yield from _above(stats.queue, counted(stats.dead, "dead letter"), stats.dead, settings.health_max_dead)
+
+
+def _waiting(number: int) -> str:
+    return counted(number, "task waits", "tasks wait")
 
 
 def _above(queue: str, what: str, number: int, limit: int | None) -> Iterator[Reason]:
     if limit is not None and number > limit:
-        yield Reason(Status.DEGRADED, f"queue {queue}: {number} {what}, above {limit}")
+        yield Reason(Status.DEGRADED, f"queue {queue}: {what}, above {limit}")
 
 
 class Recent:

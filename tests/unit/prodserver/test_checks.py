@@ -88,4 +88,4 @@ def test_missing_migrations_are_counted() -> None:
     from django.db.migrations.recorder import MigrationRecorder
 
     MigrationRecorder.Migration.objects.filter(app="auth", name__startswith="0012").delete()
-    assert [message.msg for message in problems(worker())] == ["1 migrations are not applied to 'default'."]
+    assert [message.msg for message in problems(worker())] == ["1 migration not applied to 'default'."]

@@ -56,7 +56,7 @@ def test_a_broker_that_does_not_answer_is_unhealthy() -> None:
     ("facts", "settings", "text"),
     [
         (replace(GOOD, workers=()), {}, "0 workers live, expected at least 1"),
-        (GOOD, {"health_min_workers": 3}, "1 workers live, expected at least 3"),
+        (GOOD, {"health_min_workers": 3}, "1 worker lives, expected at least 3"),
         (replace(GOOD, workers=(LOST,)), {}, "0 workers live, expected at least 1"),
     ],
 )
@@ -70,7 +70,7 @@ def test_too_few_living_workers_are_unhealthy(facts: Facts, settings: dict[str, 
     ("facts", "settings", "text"),
     [
         (replace(GOOD, workers=None, workers_error="x"), {}, "the registry of workers does not answer: x"),
-        (replace(GOOD, workers=(WORKER, LOST)), {}, "1 workers are lost"),
+        (replace(GOOD, workers=(WORKER, LOST)), {}, "1 worker is lost"),
         (queue(oldest_pending_age_s=301.0), {}, "queue default: the oldest task waits for 5 min 1 s, above 5 min 0 s"),
         (queue(pending=11), {"health_max_pending": 10}, "queue default: 11 tasks wait, above 10"),
         (queue(dead=101), {}, "queue default: 101 dead letters, above 100"),

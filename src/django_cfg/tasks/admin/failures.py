@@ -26,6 +26,7 @@ from django_cfg.tasks.audit import Operator
 from django_cfg.tasks.conf import records_alias
 from django_cfg.tasks.models import Attempt, ErrorGroup
 from django_cfg.tasks.records.reading import cursor, cursor_at
+from django_cfg.units import counted
 
 HEADER = ("Fault", "Seen", "Newest text", "Task", "Last", "Queue", "Where", "First")
 
@@ -79,11 +80,11 @@ def fault_row(group: ErrorGroup) -> Row:
 
 
 def _retry(keys: Sequence[str], by: Operator) -> str:
-    return f"Retried {sum(actions.retry_group(key, by=by) for key in keys)} dead letters."
+    return f"Retried {counted(sum(actions.retry_group(key, by=by) for key in keys), 'dead letter')}."
 
 
 def _discard(keys: Sequence[str], by: Operator) -> str:
-    return f"Discarded {sum(actions.clear_group(key, by=by) for key in keys)} dead letters."
+    return f"Discarded {counted(sum(actions.clear_group(key, by=by) for key in keys), 'dead letter')}."
 
 
 class AttemptPages(TaskPages):

@@ -21,7 +21,7 @@ from django_cfg.tasks.admin.pages import (
 from django_cfg.tasks.audit import Operator
 from django_cfg.tasks.brokers.contract import DeadFilter, DeadLetterInfo
 from django_cfg.tasks.records.filter import parse
-from django_cfg.units import humane, s_to_ms
+from django_cfg.units import counted, humane, s_to_ms
 
 GONE = "They are deleted for good and will never run."
 
@@ -85,16 +85,16 @@ def _tracebacks(letter: DeadLetterInfo) -> list[tuple[str, str]]:
 
 
 def retry(keys: Sequence[str], by: Operator) -> str:
-    return f"Retried {actions.retry_failed(DeadFilter(message_ids=tuple(keys)), by=by)} dead letters."
+    return f"Retried {counted(actions.retry_failed(DeadFilter(message_ids=tuple(keys)), by=by), 'dead letter')}."
 
 
 def _retry_all(query: str, by: Operator) -> str:
-    return f"Retried {actions.retry_failed(meant(query), by=by)} dead letters."
+    return f"Retried {counted(actions.retry_failed(meant(query), by=by), 'dead letter')}."
 
 
 def discard(keys: Sequence[str], by: Operator) -> str:
-    return f"Discarded {actions.clear_failed(DeadFilter(message_ids=tuple(keys)), by=by)} dead letters."
+    return f"Discarded {counted(actions.clear_failed(DeadFilter(message_ids=tuple(keys)), by=by), 'dead letter')}."
 
 
 def _discard_all(query: str, by: Operator) -> str:
-    return f"Discarded {actions.clear_failed(meant(query), by=by)} dead letters."
+    return f"Discarded {counted(actions.clear_failed(meant(query), by=by), 'dead letter')}."

@@ -18,7 +18,7 @@ from django_cfg.errors import InvalidTaskOption
 from django_cfg.tasks.backends import actor, options, registry, results, signals, stores, wire
 from django_cfg.tasks.backends.task import EngineTask
 from django_cfg.tasks.brokers import codec
-from django_cfg.tasks.brokers.actor import random_id
+from django_cfg.tasks.brokers.actor import new_id
 from django_cfg.tasks.brokers.transactions import open_transaction
 from django_cfg.tasks.compat import (
     AnyResult,
@@ -209,6 +209,6 @@ def _message_id(task: AnyTask, args: Sequence[Any], kwargs: Mapping[str, Any]) -
     """A new one; for a unique task the same as long as it is the same: an id that lives is accepted once."""
     unique = task.unique if isinstance(task, EngineTask) else False
     if unique is False:
-        return random_id()
+        return new_id()
     key = unique(*args, **kwargs) if callable(unique) else codec.dumps([args, sorted(kwargs.items())])
     return str(uuid.uuid5(uuid.NAMESPACE_OID, f"{task.module_path}:{key}"))

@@ -38,7 +38,7 @@ class EngineActor(Actor[P, R]):
             InvalidTaskOption: an unknown option (with the nearest known name), a wrong type or range.
         """
         if not given:
-            return Message(self.queue_name, self.actor_name, args, kwargs or {}, {}, random_id())
+            return Message(self.queue_name, self.actor_name, args, kwargs or {}, {}, new_id())
         options.check_send(self.actor_name, given, cast("Any", self.broker).known_options)
         return super().message_with_options(args=args, kwargs=kwargs, **given)
 
@@ -94,10 +94,14 @@ class EngineActor(Actor[P, R]):
         )
 
 
-def random_id() -> str:
-    """A random UUID as text; several times as fast as by way of an object."""
-    number = int.from_bytes(os.urandom(16), "big") & ~(0xF000 << 64 | 0xC000 << 48) | 0x4000 << 64 | 0x8000 << 48
-    text = f"{number:032x}"
+def new_id() -> str:
+    """A UUID of version 7 (RFC 9562) as text: 48 bits of time in ms, then 74 random ones.
+
+    What was sent at about the same time stands together in every index, so that databases write fewer pages than for
+    ids that are random throughout. Several times as fast as by way of an object.
+    """
+    chance = int.from_bytes(os.urandom(10), "big") & ~(0xF000 << 64 | 0xC000 << 48) | 0x7000 << 64 | 0x8000 << 48
+    text = f"{time.time_ns() // 1_000_000 << 80 | chance:032x}"
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 

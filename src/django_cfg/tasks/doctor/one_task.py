@@ -15,7 +15,7 @@ from django_cfg.tasks.health import AWAY
 from django_cfg.tasks.lifecycle import State
 from django_cfg.tasks.models import Attempt, TaskRecord
 from django_cfg.tasks.worker.roster import WorkerStats
-from django_cfg.units import humane, s_to_ms
+from django_cfg.units import counted, humane, s_to_ms
 
 LONGEST_ERROR = 300
 
@@ -67,7 +67,9 @@ def _waiting(broker: EngineBroker, where: Whereabouts) -> Iterator[Fact]:
 def _busy(broker: EngineBroker, where: Whereabouts, serving: list[WorkerStats]) -> Fact:
     busy, threads = sum(len(worker.running) for worker in serving), sum(worker.threads for worker in serving)
     ahead = next((stats.pending for stats in broker.queue_stats() if stats.queue == where.queue), 0)
-    text = f"{busy} of {threads} threads that serve the queue are busy; {ahead} tasks wait in it"
+    text = (
+        f"{busy} of {threads} threads that serve the queue are busy; {counted(ahead, 'task waits', 'tasks wait')} in it"
+    )
     if busy < threads:
         return ok("workers", f"{text}; it should start at once")
     return warn("workers", text, "wait, start more workers, or give slow tasks a queue of their own")

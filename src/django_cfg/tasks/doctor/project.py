@@ -20,7 +20,7 @@ from django_cfg.tasks.doctor.fact import Fact, fail, ok, unknown, warn
 from django_cfg.tasks.health import AWAY
 from django_cfg.tasks.worker.registry import OUR_VERSION
 from django_cfg.tasks.worker.roster import WorkerStats
-from django_cfg.units import humane, s_to_ms
+from django_cfg.units import counted, humane, s_to_ms
 
 LABEL = "django_cfg_tasks"
 START_WORKERS = "python manage.py rundramatiq"
@@ -160,16 +160,18 @@ def queues(broker: EngineBroker, settings: TaskSettings) -> Iterator[Fact]:
 
 
 def _queue(stats: QueueStats, is_served: bool, is_paused: bool, settings: TaskSettings) -> Iterator[Fact]:
-    name, waiting = f"queue {stats.queue}", stats.pending + stats.later
+    name, waiting = f"queue {stats.queue}", counted(stats.pending + stats.later, "task waits", "tasks wait")
     if is_paused:
-        yield warn(name, f"is paused; {waiting} tasks wait", f"actions.resume({stats.queue!r})")
+        yield warn(name, f"is paused; {waiting}", f"actions.resume({stats.queue!r})")
     if not is_served:
         cure = f"{START_WORKERS} --queues {stats.queue}"
-        yield (fail if stats.pending else warn)(name, f"no living worker serves it; {waiting} tasks wait", cure)
+        yield (fail if stats.pending else warn)(name, f"no living worker serves it; {waiting}", cure)
     elif not is_paused:
         yield from _flow(name, stats, settings)
     if stats.dead:
-        yield warn(name, f"{stats.dead} dead letters", f"python manage.py dramatiq_retry_failed --queue {stats.queue}")
+        yield warn(
+            name, counted(stats.dead, "dead letter"), f"python manage.py dramatiq_retry_failed --queue {stats.queue}"
+        )
 
 
 def _flow(name: str, stats: QueueStats, settings: TaskSettings) -> Iterator[Fact]:
@@ -187,7 +189,7 @@ def leases(broker: EngineBroker, settings: TaskSettings) -> Iterator[Fact]:
     stuck = [one for one in broker.sessions() if one.held and _is_stuck(one, is_gone(one.process, mine))]
     for session in stuck:
         process = session.process
-        text = f"{session.held} tasks are claimed by {process.host}:{process.pid}, which is gone"
+        text = f"{process.host}:{process.pid}, which is gone, holds {counted(session.held, 'task')}"
         yield fail("leases", text, f"any worker takes them over within seconds: {START_WORKERS}")
     if not stuck:
         yield ok("leases", "no task is held by a worker that is gone")
@@ -197,10 +199,12 @@ def outbox(broker: EngineBroker, settings: TaskSettings) -> Iterator[Fact]:
     """Messages that are committed and not yet with the broker."""
     for one in queries.outbox():
         if one.refused:
-            text = f"{one.refused} messages in database {one.alias!r} cannot be published"
+            text = f"{counted(one.refused, 'message')} in database {one.alias!r} cannot be published"
             yield fail("outbox", text, "each row of OutboxMessage says why; correct it and clear its `error`")
         if one.waiting:
-            text = f"{one.waiting} messages in database {one.alias!r} wait for the broker, the oldest for "
+            text = (
+                f"{counted(one.waiting, 'message waits', 'messages wait')} in database {one.alias!r}, the oldest for "
+            )
             is_late = one.oldest_age_s > OUTBOX_PATIENCE_S
             yield (warn if is_late else ok)(
                 "outbox", text + humane(s_to_ms(one.oldest_age_s)), f"a keeper publishes them: {START_WORKERS}"
@@ -210,7 +214,10 @@ def outbox(broker: EngineBroker, settings: TaskSettings) -> Iterator[Fact]:
 def records(broker: EngineBroker, settings: TaskSettings) -> Iterator[Fact]:
     """Records that were never written. Their tasks ran, and the rollups counted them."""
     if dropped := queries.records_dropped():
-        text = f"{dropped} records of tasks were dropped: their database was too slow or away for too long"
+        text = (
+            counted(dropped, "record was", "records were")
+            + " dropped: their database was too slow or away for too long"
+        )
         yield warn("records", text, "a faster database, or fewer records: TaskConfig(records='finished' or 'failures')")
 
 

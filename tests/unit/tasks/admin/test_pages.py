@@ -97,7 +97,7 @@ def test_selected_dead_letters_are_retried_and_the_act_has_the_user_s_name(
     one, other = bury(broker), bury(broker)
     record(one, "dead_letter")
     answer = operator.post(url(page), {"act": "retry", "key": one}, follow=True)
-    assert "Retried 1 dead letters." in answer.content.decode()
+    assert "Retried 1 dead letter." in answer.content.decode()
     assert [letter.message_id for letter in broker.dead_letters(ALL)] == [other]
     assert TaskRecord.objects.get().state == "pending"
     [act] = OperatorAction.objects.all()

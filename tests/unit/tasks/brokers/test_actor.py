@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import time
+import uuid
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,7 +14,7 @@ from asgiref.sync import sync_to_async
 from django.db import connections
 
 from django_cfg.errors import AsyncSendError, InvalidTaskOption
-from django_cfg.tasks.brokers.actor import EngineActor
+from django_cfg.tasks.brokers.actor import EngineActor, new_id
 from django_cfg.tasks.brokers.base import EngineBroker
 from tests.unit.tasks.conftest import serving
 
@@ -82,3 +84,18 @@ def test_wrong_options_are_refused_where_a_task_is_declared(stub: EngineBroker) 
     with pytest.raises(InvalidTaskOption, match="task bad: max_retries must be an integer, got '3'"):
         dramatiq.actor(lambda: None, actor_name="bad", max_retries="3")
     assert "bad" not in stub.actors
+
+
+def test_ids_are_uuids_that_begin_with_the_time_they_were_made_at() -> None:
+    before = time.time_ns() // 1_000_000
+    ids = [uuid.UUID(new_id()) for _ in range(1000)]
+    after = time.time_ns() // 1_000_000
+    assert len(set(ids)) == 1000
+    assert {(one.version, one.variant) for one in ids} == {(7, uuid.RFC_4122)}
+    assert all(before <= one.int >> 80 <= after for one in ids)
+
+
+def test_what_follows_the_time_in_an_id_is_random() -> None:
+    bits = [uuid.UUID(new_id()).int for _ in range(2000)]
+    ones = [sum(number >> place & 1 for number in bits) for place in range(80) if place not in {62, 63, *range(76, 80)}]
+    assert all(800 < count < 1200 for count in ones)  # 9 standard deviations

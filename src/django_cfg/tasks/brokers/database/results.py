@@ -42,6 +42,9 @@ class DatabaseResults:
             self._put(Cursor(cursor), entries)
 
     def _put(self, cursor: Cursor, entries: Sequence[tuple[str, ResultEntry]]) -> None:
+        if self._sql.dialect.one_host:
+            cursor.each(self._sql.put_results(1), [(i, codec.dumps(e.value), e.ttl_ms) for i, e in entries])
+            return
         for chunk in chunks(entries):
             values = [v for i, e in chunk for v in (i, codec.dumps(e.value), e.ttl_ms)]
             cursor.later(self._sql.put_results(len(chunk)), values)

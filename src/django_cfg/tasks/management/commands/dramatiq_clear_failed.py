@@ -13,6 +13,7 @@ from django_cfg.tasks.audit import local_operator
 from django_cfg.tasks.brokers.contract import DeadFilter
 from django_cfg.tasks.management.console import USAGE, add_choice, chosen, reachable, refuse_unknown_choice
 from django_cfg.tasks.records.filter import TaskFilter
+from django_cfg.units import counted
 
 
 class Command(BaseCommand):
@@ -46,13 +47,19 @@ class Command(BaseCommand):
         if not sys.stdin.isatty():
             if options["json"]:
                 self.stdout.write(report(count, 0, options))
-            text = f"{count} dead letters would be deleted. Say --yes to delete them."
+            text = f"{counted(count, 'dead letter')} would be deleted. Say --yes to delete."
             raise CommandError(text, returncode=USAGE)
-        if input(f"Delete {count} dead letters? They cannot be retried afterwards. [y/N] ").lower() not in ("y", "yes"):
+        if input(
+            f"Delete {counted(count, 'dead letter')}? Nothing brings back what is deleted. [y/N] "
+        ).lower() not in ("y", "yes"):
             raise CommandError("Nothing was deleted.", returncode=1)
 
 
 def report(count: int, cleared: int, options: dict[str, Any]) -> str:
     if options["json"]:
         return json.dumps({"schema": 1, "matched": count, "cleared": cleared, "dry_run": options["dry_run"]})
-    return f"{count} dead letters match." if options["dry_run"] else f"Deleted {cleared} dead letters."
+    return (
+        f"Would delete {counted(count, 'dead letter')}."
+        if options["dry_run"]
+        else f"Deleted {counted(cleared, 'dead letter')}."
+    )

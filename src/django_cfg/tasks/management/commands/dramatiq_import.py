@@ -15,6 +15,7 @@ from django_cfg.tasks import conf, queries
 from django_cfg.tasks.management.console import USAGE, reachable
 from django_cfg.tasks.management.imports import of_django_tasks_db
 from django_cfg.tasks.worker.discover import discover
+from django_cfg.units import counted
 
 
 class Command(BaseCommand):
@@ -78,8 +79,11 @@ class Command(BaseCommand):
             return
         total = sum(one.waiting + one.delayed + one.dead for one in found)
         if not sys.stdin.isatty():
-            raise CommandError(f"{total} messages would be moved. Say --yes to move them.", returncode=USAGE)
-        if input(f"Move {total} messages? They are deleted where they are. [y/N] ").lower() not in ("y", "yes"):
+            raise CommandError(f"{counted(total, 'message')} would be moved. Say --yes to move.", returncode=USAGE)
+        if input(f"Move {counted(total, 'message')}? They are deleted where they are. [y/N] ").lower() not in (
+            "y",
+            "yes",
+        ):
             raise CommandError("Nothing was moved.", returncode=1)
 
 

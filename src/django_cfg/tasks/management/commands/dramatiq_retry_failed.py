@@ -12,6 +12,7 @@ from django_cfg.tasks.audit import local_operator
 from django_cfg.tasks.brokers.contract import DeadFilter
 from django_cfg.tasks.management.console import add_choice, chosen, duration, reachable, refuse_unknown_choice
 from django_cfg.tasks.records.filter import TaskFilter
+from django_cfg.units import counted
 
 
 class Command(BaseCommand):
@@ -43,4 +44,8 @@ class Command(BaseCommand):
 def report(count: int, retried: int, options: dict[str, Any]) -> str:
     if options["json"]:
         return json.dumps({"schema": 1, "matched": count, "retried": retried, "dry_run": options["dry_run"]})
-    return f"{count} dead letters match." if options["dry_run"] else f"Retried {retried} dead letters."
+    return (
+        f"Would retry {counted(count, 'dead letter')}."
+        if options["dry_run"]
+        else f"Retried {counted(retried, 'dead letter')}."
+    )

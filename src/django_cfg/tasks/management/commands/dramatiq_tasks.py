@@ -17,7 +17,7 @@ from django_cfg.tasks.management import records_text as shown
 from django_cfg.tasks.management.console import GRAMMAR, USAGE, duration, reachable, refuse_unknown_queue
 from django_cfg.tasks.records.filter import moment, of_arguments
 from django_cfg.tasks.worker.discover import discover
-from django_cfg.units import s_to_ms
+from django_cfg.units import counted, s_to_ms
 
 
 def json_list(text: str) -> list[Any]:
@@ -166,11 +166,11 @@ class Command(BaseCommand):
         by = local_operator("command")
         if options["retry"]:
             count = actions.retry_group(options["retry"], spread_s=options["spread"], by=by)
-            self._say(options, f"Retried {count} dead letters.", retried=count)
+            self._say(options, f"Retried {counted(count, 'dead letter')}.", retried=count)
         elif options["discard"]:
             self._ask(options)
             count = actions.clear_group(options["discard"], by=by)
-            self._say(options, f"Deleted {count} dead letters.", cleared=count)
+            self._say(options, f"Deleted {counted(count, 'dead letter')}.", cleared=count)
         else:
             groups = queries.failures(options["limit"])
             rows = [shown.row(group, shown.GROUP) for group in groups]

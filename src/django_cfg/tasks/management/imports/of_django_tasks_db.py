@@ -14,6 +14,7 @@ from django_cfg.tasks import compat
 from django_cfg.tasks.management.console import USAGE
 from django_cfg.tasks.management.imports import django_tasks_db
 from django_cfg.tasks.management.imports.found import Found
+from django_cfg.units import counted
 
 
 def run(options: dict[str, Any]) -> str:
@@ -43,8 +44,11 @@ def _ask(total: int, *, is_sure: bool) -> None:
     if is_sure:
         return
     if not sys.stdin.isatty():
-        raise CommandError(f"{total} tasks would be moved. Say --yes to move them.", returncode=USAGE)
-    if input(f"Move {total} tasks? Their rows are deleted where they are. [y/N] ").lower() not in ("y", "yes"):
+        raise CommandError(f"{counted(total, 'task')} would be moved. Say --yes to move.", returncode=USAGE)
+    if input(f"Move {counted(total, 'task')}? Rows are deleted where they are. [y/N] ").lower() not in (
+        "y",
+        "yes",
+    ):
         raise CommandError("Nothing was moved.", returncode=1)
 
 

@@ -137,19 +137,31 @@ class EngineBackend(BaseTaskBackend):
         )
 
     def options_of(self, task: AnyTask, enqueued_at: int | None = None) -> dict[str, Any]:
-        """What a message of the task carries; enqueued now, if nothing else is said."""
+        """What a message of the task carries, if that is not as usual; enqueued now, if nothing else is said."""
         when = time.time_ns() // 1000 if enqueued_at is None else enqueued_at
-        declared: dict[str, Any] = {"backend": self.alias, "priority": task.priority, "enqueued_at": when}
-        given: dict[str, Any] = {wire.DECLARED: declared, "max_retries": actor.attempts(task, self.max_attempts) - 1}
+        declared: dict[str, Any] = {"enqueued_at": when}
+        given: dict[str, Any] = {wire.DECLARED: declared}
+        if self.alias != wire.USUAL_BACKEND:
+            declared["backend"] = self.alias
+        if task.priority:
+            declared["priority"], given["priority"] = task.priority, -int(task.priority)
         if task.run_after is not None:
             declared["run_after"] = wire.micros(task.run_after)
-        if task.priority:
-            given["priority"] = -int(task.priority)
+        self._limit(task, given)
+        return given
+
+    def _limit(self, task: AnyTask, given: dict[str, Any]) -> None:
+        """What the actor of the task or the configuration does not say already."""
+        broker = self.broker
+        retries = actor.attempts(task, self.max_attempts) - 1
+        if retries != broker.option_of(task.module_path, "max_retries"):
+            given["max_retries"] = retries
         own = task.enqueue_on_commit if isinstance(task, EngineTask) else None
-        given["enqueue_on_commit"] = self._own.enqueue_on_commit if own is None else own
+        on_commit = self._own.enqueue_on_commit if own is None else own
+        if on_commit != broker.settings.enqueue_on_commit:
+            given["enqueue_on_commit"] = on_commit
         if isinstance(task, EngineTask) and task.expires is not None:
             given["max_age"] = s_to_ms(task.expires) + (_wait_ms(task.run_after) or 0)
-        return given
 
     def _announce(self, broker: EngineBroker, message: Message[Any], result: AnyResult) -> None:
         """Tell receivers when the task is accepted: now, or with the commit of which it is a part."""
@@ -195,7 +207,7 @@ def _commit_of(broker: EngineBroker, message: Message[Any]) -> str | None:
     if connection is None or not connection.in_atomic_block:
         return None
     is_part = connection.alias == broker.transaction_alias
-    return connection.alias if is_part or message.options["enqueue_on_commit"] else None
+    return connection.alias if is_part or broker.waits_for_commit(message) else None
 
 
 def _wait_ms(run_after: datetime | None) -> int | None:

@@ -19,7 +19,7 @@ FIRST_LOOK_S, LONGEST_PAUSE_S = 0.01, 0.5
 #: What is kept of a finished task carries this, so that it is told from the result of an actor.
 KEPT = "django_task_result"
 #: Queue, backend, priority and `run_after` of most tasks; only others are kept.
-USUAL = ("default", "default", 0, None)
+USUAL = ("default", wire.USUAL_BACKEND, 0, None)
 #: The error of a task that died without a word of its own.
 LOST = "django_cfg.errors.TaskLost"
 Built = TypeVar("Built")
@@ -143,7 +143,7 @@ def from_message(message: Message[Any]) -> EngineTaskResult:
         last_attempted_at=wire.moment(last),
         args=list(message.args),
         kwargs=message.kwargs,
-        backend=given.get("backend", "default"),
+        backend=given.get("backend", wire.USUAL_BACKEND),
         errors=wire.errors(options),
         worker_ids=list(history.worker_ids),
         _return_value=None,
@@ -157,7 +157,7 @@ def task_of(path: str, queue_name: str, given: Mapping[str, Any]) -> AnyTask:
         "queue_name": queue_name,
         "priority": given.get("priority", 0),
         "run_after": wire.moment(given.get("run_after")),
-        "backend": given.get("backend", "default"),
+        "backend": given.get("backend", wire.USUAL_BACKEND),
     }
     if declared is not None and all(getattr(declared, name) == value for name, value in sent.items()):
         return declared
@@ -189,7 +189,7 @@ def is_kept(value: Any) -> bool:
 def read_kept(message_id: str, value: Mapping[str, Any]) -> EngineTaskResult:
     """The way back."""
     queue_name, backend, priority, run_after = value.get("given", USUAL)
-    given = {"backend": backend or "default", "priority": priority or 0, "run_after": run_after}
+    given = {"backend": backend or wire.USUAL_BACKEND, "priority": priority or 0, "run_after": run_after}
     enqueued_at, started_at, last_attempted_at, finished_at = map(wire.moment, value["at"])
     return built(
         EngineTaskResult,

@@ -68,7 +68,7 @@ class Run:
     def backend(self) -> str:
         """The alias of the backend that enqueued the task."""
         declared = self.message.options.get(wire.DECLARED)
-        return str(declared.get("backend", "default")) if isinstance(declared, dict) else "default"
+        return str(declared.get("backend", wire.USUAL_BACKEND)) if isinstance(declared, dict) else wire.USUAL_BACKEND
 
     @property
     def result(self) -> AnyResult:
@@ -104,7 +104,8 @@ class Run:
             "args": message.args,
             "worker_ids": self.workers,
         }
-        given = (message.queue_name, declared.get("backend"), declared.get("priority"), declared.get("run_after"))
+        backend, priority = declared.get("backend", wire.USUAL_BACKEND), declared.get("priority", 0)
+        given = (message.queue_name, backend, priority, declared.get("run_after"))
         if given != results.USUAL:
             kept["given"] = given
         if message.kwargs:

@@ -21,6 +21,8 @@ from django_cfg.tasks.compat import TaskError, normalize_json
 
 #: The options of a message that are ours.
 DECLARED, ATTEMPTS = FINDABLE, "attempts"
+#: The backend of most tasks; a message names only others.
+USUAL_BACKEND = "default"
 #: In the attempts of a task: a run that ended with the death of its process.
 LOST = "lost"
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -440,8 +440,8 @@ class EngineBroker(Broker):
         if connection is None or connection.alias == self.transaction_alias:
             self._store_now(batch)
             return
-        self._store_now([item for item in batch if not self._waits_for_commit(item.message)])
-        put(self, connection, [item for item in batch if self._waits_for_commit(item.message)])
+        self._store_now([item for item in batch if not self.waits_for_commit(item.message)])
+        put(self, connection, [item for item in batch if self.waits_for_commit(item.message)])
 
     def _store_now(self, batch: Sequence[FollowUp]) -> None:
         if batch:
@@ -449,7 +449,8 @@ class EngineBroker(Broker):
         for item in batch:
             self.mark_accepted(item.message)
 
-    def _waits_for_commit(self, message: Message[Any]) -> bool:
+    def waits_for_commit(self, message: Message[Any]) -> bool:
+        """Whether a message of an open transaction that the store is no part of is accepted with its commit."""
         actor = self.actors.get(message.actor_name)
         own = actor.options.get("enqueue_on_commit") if actor is not None else None
         of_task = self.settings.enqueue_on_commit if own is None else own

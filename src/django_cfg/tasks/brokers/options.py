@@ -26,7 +26,7 @@ LOWEST = {
     "result_ttl": 1,
 }
 #: A message must not raise these above what its task says.
-LIMITS = ("max_retries", "time_limit", "max_age", "max_deliveries")
+LIMITS = frozenset({"max_retries", "time_limit", "max_age", "max_deliveries"})
 #: These may be `math.inf`.
 ENDLESS = ("time_limit", "hard_time_limit_ms")
 #: Options that the engine itself puts into a message.

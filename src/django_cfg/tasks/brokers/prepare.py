@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def claimable(broker: EngineBroker, message: Message[Any]) -> Message[Any]:
     """The message with no limit above its task's: what stands in a queue is not trusted."""
-    if not message.options:
+    if options.LIMITS.isdisjoint(message.options):
         return message
     bounded = options.clamped(message.options, broker.limits_of(message.actor_name, message.options))
     if bounded is message.options:

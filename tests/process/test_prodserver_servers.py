@@ -103,7 +103,7 @@ def test_unapplied_migrations_are_said_and_checks_stop_a_wrong_project(tmp_path:
     site.add_settings("ALLOWED_HOSTS = []")
     code, output = site.run("prodserver", "web")
     assert code == 1, output
-    assert "migrations not applied to 'default'" in output and "prodserver.E002" in output
+    assert "1 migration not applied to 'default'" in output and "prodserver.E002" in output
     assert "Traceback" not in output
 
 

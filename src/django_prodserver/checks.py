@@ -128,13 +128,21 @@ def _applied(connection: BaseDatabaseWrapper) -> set[tuple[str, str]]:
         return set(cursor.fetchall())
 
 
+def _places(package: str) -> list[str]:
+    """Its directories; none for an app that is a single module or has no migrations."""
+    try:
+        spec = find_spec(package)
+    except ModuleNotFoundError:
+        return []
+    return list(spec.submodule_search_locations or []) if spec else []
+
+
 def _on_disk() -> set[tuple[str, str]]:
     """App and name of every migration, chosen from the files as Django's loader does."""
     found = set()
     for app in apps.get_app_configs():
         package = settings.MIGRATION_MODULES.get(app.label, f"{app.name}.migrations")
-        spec = find_spec(package) if package else None
-        for file in pkgutil.iter_modules(spec.submodule_search_locations or [] if spec else []):
+        for file in pkgutil.iter_modules(_places(package) if package else []):
             if not file.ispkg and file.name[0] not in "_~":
                 found.add((app.label, file.name))
     return found

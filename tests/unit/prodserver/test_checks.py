@@ -89,3 +89,8 @@ def test_missing_migrations_are_counted() -> None:
 
     MigrationRecorder.Migration.objects.filter(app="auth", name__startswith="0012").delete()
     assert [message.msg for message in problems(worker())] == ["1 migration not applied to 'default'."]
+
+
+def test_an_app_that_is_a_single_module_has_no_migrations(production: Any) -> None:
+    production.INSTALLED_APPS = [*production.INSTALLED_APPS, "colorsys"]
+    assert ids(worker()) == set()

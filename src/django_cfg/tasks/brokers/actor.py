@@ -40,7 +40,7 @@ class EngineActor(Actor[P, R]):
         if not given:
             return Message(self.queue_name, self.actor_name, args, kwargs or {}, {}, new_id())
         options.check_send(self.actor_name, given, cast("Any", self.broker).known_options)
-        return super().message_with_options(args=args, kwargs=kwargs, **given)
+        return super().message_with_options(args=args, kwargs=kwargs, **given).copy(message_id=new_id())
 
     def send_with_options(
         self,

@@ -95,6 +95,13 @@ def test_ids_are_uuids_that_begin_with_the_time_they_were_made_at() -> None:
     assert all(before <= one.int >> 80 <= after for one in ids)
 
 
+def test_every_way_to_build_a_message_gives_such_an_id(any_broker: EngineBroker) -> None:
+    work = task()
+    built = [work.message(1), work.message_with_options(args=(1,), max_retries=2), work.send(1)]
+    assert {uuid.UUID(message.message_id).version for message in built} == {7}
+    assert built[1].options == {"max_retries": 2}
+
+
 def test_what_follows_the_time_in_an_id_is_random() -> None:
     bits = [uuid.UUID(new_id()).int for _ in range(2000)]
     ones = [sum(number >> place & 1 for number in bits) for place in range(80) if place not in {62, 63, *range(76, 80)}]

@@ -35,6 +35,11 @@ class Dialect:
     one_host: bool = False
 
     @property
+    def is_in_process(self) -> bool:
+        """Whether a statement costs no round trip: the file is read by a library, not by a server."""
+        return self.one_host
+
+    @property
     def skip_locked(self) -> str:
         """As `for_update`, but passing over what others have locked, so that claimers do not wait for each other."""
         return f"{self.for_update} SKIP LOCKED" if self.for_update else ""

@@ -42,7 +42,7 @@ class DatabaseResults:
             self._put(Cursor(cursor), entries)
 
     def _put(self, cursor: Cursor, entries: Sequence[tuple[str, ResultEntry]]) -> None:
-        if self._sql.dialect.one_host:
+        if self._sql.dialect.is_in_process:
             cursor.each(self._sql.put_results(1), [(i, codec.dumps(e.value), e.ttl_ms) for i, e in entries])
             return
         for chunk in chunks(entries):

@@ -32,8 +32,8 @@ class Cursor:
     later = execute
 
     def each(self, sql: str, rows: Sequence[Sequence[Any]]) -> None:
-        """One statement for each row: without a round trip between them, a text that stays the same is cheaper than
-        one of many rows, which is read anew for every number of them."""
+        """One statement for each row, now. Where a database costs no round trip, a text that stays the same is cheaper
+        than one of many rows, which is read anew for every number of them."""
         self._cursor.executemany(sql, rows)
 
     def fetchone(self) -> Any:

@@ -110,8 +110,10 @@ class Publisher:
         while True:
             try:
                 refused, unroutable = self._try(link, left)
-            except BrokerUnreachable as error:  # of this try nothing was stored
-                raise error if len(left) == len(parcels) else _unknown(error) from error
+            except BrokerUnreachable as error:
+                if len(left) == len(parcels):
+                    raise
+                raise _unknown(error) from error  # earlier tries stored the others
             lost += unroutable
             if not refused:
                 return lost

@@ -49,9 +49,8 @@ class Command(BaseCommand):
                 self.stdout.write(report(count, 0, options))
             text = f"{counted(count, 'dead letter')} would be deleted. Say --yes to delete."
             raise CommandError(text, returncode=USAGE)
-        if input(
-            f"Delete {counted(count, 'dead letter')}? Nothing brings back what is deleted. [y/N] "
-        ).lower() not in ("y", "yes"):
+        question = f"Delete {counted(count, 'dead letter')}? Nothing brings back what is deleted. [y/N] "
+        if input(question).lower() not in ("y", "yes"):
             raise CommandError("Nothing was deleted.", returncode=1)
 
 

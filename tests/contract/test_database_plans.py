@@ -90,3 +90,13 @@ def test_the_busy_tables_are_cleaned_up_early(postgres_broker: DatabaseBroker) -
         (options,) = cursor.fetchone()
     assert "autovacuum_vacuum_threshold=1000" in options
     assert "autovacuum_vacuum_cost_delay=0" in options
+
+
+@pytest.mark.postgres
+def test_no_text_that_is_written_for_each_task_has_a_second_index(postgres_broker: DatabaseBroker) -> None:
+    with connections["postgres"].cursor() as cursor:
+        cursor.execute(
+            "SELECT tablename FROM pg_indexes WHERE tablename LIKE 'django_cfg_tasks_%%' AND indexdef LIKE %s",
+            ["%pattern_ops%"],
+        )
+        assert cursor.fetchall() == [("django_cfg_tasks_schedule",)]

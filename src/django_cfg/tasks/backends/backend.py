@@ -92,8 +92,8 @@ class EngineBackend(BaseTaskBackend):
         """
         if self._checked.get(id(task)) is not task:
             self.validate_task(task)
-        broker, now = self.broker, time.time_ns() // 1000
-        message = self._message(task, args, kwargs, now)
+        broker = self.broker
+        message = self._message(broker, task, args, kwargs, time.time_ns() // 1000)
         result = results.enqueued(task, message, self.alias)
         if not broker.supports_find:
             found = self._find(message.message_id) if getattr(task, "unique", False) else None
@@ -112,12 +112,14 @@ class EngineBackend(BaseTaskBackend):
         self, task: AnyTask, args: Sequence[Any], kwargs: Mapping[str, Any], *, result_id: str, enqueued_at: datetime
     ) -> None:
         """Accept what waited in another system, under its id; in a transaction, with its commit."""
-        message = self._message(task, args, kwargs, wire.micros(enqueued_at), result_id)
+        broker = self.broker
+        message = self._message(broker, task, args, kwargs, wire.micros(enqueued_at), result_id)
         message.options["enqueue_on_commit"] = True
-        _store(self.broker, message, task.run_after)
+        _store(broker, message, task.run_after)
 
     def _message(
         self,
+        broker: EngineBroker,
         task: AnyTask,
         args: Sequence[Any],
         kwargs: Mapping[str, Any],
@@ -125,21 +127,22 @@ class EngineBackend(BaseTaskBackend):
         result_id: str | None = None,
     ) -> Message[Any]:
         path = task.module_path
-        plain_args = tuple(wire.plain(args, f"the arguments of {path}")) if args else ()
-        plain_kwargs = wire.plain(kwargs, f"the arguments of {path}") if kwargs else {}
+        plain_args, plain_kwargs = wire.plain_arguments(args, kwargs, f"the arguments of {path}")
         return Message(
             queue_name=task.queue_name,
             actor_name=path,
             args=plain_args,
             kwargs=plain_kwargs,
-            options=self.options_of(task, enqueued_at),
+            options=self._options(broker, task, enqueued_at),
             message_id=result_id or _message_id(task, plain_args, plain_kwargs),
         )
 
-    def options_of(self, task: AnyTask, enqueued_at: int | None = None) -> dict[str, Any]:
-        """What a message of the task carries, if that is not as usual; enqueued now, if nothing else is said."""
-        when = time.time_ns() // 1000 if enqueued_at is None else enqueued_at
-        declared: dict[str, Any] = {"enqueued_at": when}
+    def options_of(self, task: AnyTask) -> dict[str, Any]:
+        """What a message of the task that is enqueued now carries, if that is not as usual."""
+        return self._options(self.broker, task, time.time_ns() // 1000)
+
+    def _options(self, broker: EngineBroker, task: AnyTask, enqueued_at: int | None) -> dict[str, Any]:
+        declared: dict[str, Any] = {"enqueued_at": enqueued_at}
         given: dict[str, Any] = {wire.DECLARED: declared}
         if self.alias != wire.USUAL_BACKEND:
             declared["backend"] = self.alias
@@ -147,12 +150,11 @@ class EngineBackend(BaseTaskBackend):
             declared["priority"], given["priority"] = task.priority, -int(task.priority)
         if task.run_after is not None:
             declared["run_after"] = wire.micros(task.run_after)
-        self._limit(task, given)
+        self._limit(broker, task, given)
         return given
 
-    def _limit(self, task: AnyTask, given: dict[str, Any]) -> None:
+    def _limit(self, broker: EngineBroker, task: AnyTask, given: dict[str, Any]) -> None:
         """What the actor of the task or the configuration does not say already."""
-        broker = self.broker
         retries = actor.attempts(task, self.max_attempts) - 1
         if retries != broker.option_of(task.module_path, "max_retries"):
             given["max_retries"] = retries

@@ -13,7 +13,6 @@ from django_cfg.tasks.brokers.collector import as_stored
 from django_cfg.tasks.compat import AnyResult, AnyTask, TaskError, TaskResultStatus
 
 SCALARS = frozenset({str, int, float, bool, type(None)})
-NO_HISTORY = wire.History()
 
 
 class Run:
@@ -37,14 +36,18 @@ class Run:
     )
 
     def __init__(self, message: Any, task: AnyTask) -> None:
-        options = message.options
-        history = wire.history(options) if wire.ATTEMPTS in options else NO_HISTORY
+        options, deliveries = message.options, message.claim.deliveries
         self.message, self.task = message, task
         self.status = TaskResultStatus.READY
-        self.first_at, self.last_at = history.started_at, history.last_attempted_at
+        self.first_at: int | None = None
+        self.last_at: int | None = None
         self.finished_at: int | None = None
-        self.workers = history.with_lost(message.claim.deliveries)
+        self.workers: list[str] = []
         self.errors = wire.errors(options) if "errors" in options else []
+        if wire.ATTEMPTS in options or deliveries:
+            history = wire.history(options)
+            self.first_at, self.last_at = history.started_at, history.last_attempted_at
+            self.workers = history.with_lost(deliveries)
         self.value: Any = None
         self._result: results.EngineTaskResult | None = None
 

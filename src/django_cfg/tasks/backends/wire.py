@@ -6,7 +6,7 @@ Times are whole microseconds since 1970, because a result must come back equal t
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -21,6 +21,8 @@ from django_cfg.tasks.compat import TaskError, normalize_json
 
 #: The options of a message that are ours.
 DECLARED, ATTEMPTS = FINDABLE, "attempts"
+#: Types whose values JSON gives back as they were.
+SIMPLE = frozenset({str, int, bool, type(None)})
 #: The backend of most tasks; a message names only others.
 USUAL_BACKEND = "default"
 #: In the attempts of a task: a run that ended with the death of its process.
@@ -59,6 +61,14 @@ def plain(value: Any, place: str) -> Any:
         normal = json.loads(json.dumps(normal, allow_nan=False))
         codec.check(normal, place)
     return normal
+
+
+def plain_arguments(
+    args: Sequence[Any], kwargs: Mapping[str, Any], place: str
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The arguments of a task as they will arrive; errors as of `plain`."""
+    is_simple = SIMPLE.issuperset(map(type, args))
+    return tuple(args if is_simple else plain(args, place)), plain(kwargs, place) if kwargs else {}
 
 
 @dataclass(slots=True)

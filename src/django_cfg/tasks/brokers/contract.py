@@ -82,9 +82,12 @@ class FollowUp:
     delay_ms: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ResultEntry:
-    """A value to keep for `ttl_ms`; already in Dramatiq's wire form (`wrap_result`, `wrap_exception`)."""
+    """A value to keep for `ttl_ms`; already in Dramatiq's wire form (`wrap_result`, `wrap_exception`).
+
+    Like a claim, never changed and not frozen.
+    """
 
     value: Any
     ttl_ms: int
@@ -288,6 +291,9 @@ class DeadFilter:
 
 class Waiter(Protocol):
     """Lets an idle worker sleep until there is work, without polling through a backoff."""
+
+    def begin(self) -> None:
+        """Called once, by the thread that will wait, before its first exchange; never raises."""
 
     def wait(self, queues: tuple[str, ...], timeout_s: float) -> None:
         """Return when one of the queues may have work, `wake()` was called, or the time is over."""

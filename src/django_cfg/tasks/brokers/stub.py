@@ -480,6 +480,9 @@ class _StubWaiter:
         self._look = look
         self._woken = False
 
+    def begin(self) -> None:
+        """Nothing to find out."""
+
     def wait(self, queues: tuple[str, ...], timeout_s: float) -> None:
         deadline = time.monotonic() + timeout_s
         with self._changed:

@@ -24,6 +24,7 @@ def tune(apps: Any, schema_editor: Any) -> None:
         _exact_text(apps, schema_editor)
     elif vendor == "postgresql":
         _early_vacuum(apps, schema_editor)
+        _no_index_for_like(apps, schema_editor)
 
 
 def _early_vacuum(apps: Any, schema_editor: Any) -> None:
@@ -31,6 +32,16 @@ def _early_vacuum(apps: Any, schema_editor: Any) -> None:
         table = schema_editor.quote_name(apps.get_model("django_cfg_tasks", model)._meta.db_table)
         listed = ", ".join(f"{name} = {value}" for name, value in options.items())
         schema_editor.execute(f"ALTER TABLE {table} SET ({listed})")
+
+
+def _no_index_for_like(apps: Any, schema_editor: Any) -> None:
+    """Django gives each text that is a key a second index, for LIKE; only schedules are looked for that way."""
+    searched = apps.get_model("django_cfg_tasks", "schedule")._meta.db_table
+    schema_editor.deferred_sql[:] = [
+        statement
+        for statement in schema_editor.deferred_sql
+        if "_pattern_ops" not in str(statement) or schema_editor.quote_name(searched) in str(statement)
+    ]
 
 
 def _exact_text(apps: Any, schema_editor: Any) -> None:

@@ -140,6 +140,7 @@ class ExchangeThread(threading.Thread):
     def run(self) -> None:
         keep_no_queries()
         self.broker.emit_after("consumer_thread_boot", self)
+        self._waiter.begin()
         backoff_s = FIRST_BACKOFF_S
         while not self._is_finished():
             try:

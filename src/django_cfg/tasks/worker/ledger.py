@@ -28,6 +28,8 @@ SLOT_BYTES = 8192
 #: fence, generation, enqueued at (ms), deliveries, retries, length of the names, length of the outcome
 _HEAD = struct.Struct("=qqqHHII")
 _FENCE = struct.Struct("=q")
+_LENGTH = struct.Struct("=I")
+_LENGTH_AT = _HEAD.size - _LENGTH.size
 MOST = 65_535
 _WORDS, _TIMES = 32, 32
 _STATES_AT = 8 * (_WORDS + _TIMES)
@@ -241,6 +243,8 @@ class Ledger:
         # By the identity of the claim: one message may be claimed twice, after a lost session.
         self._slots: dict[int, int] = {}
         self._free = list(range(SLOTS - 1, -1, -1))
+        #: Where the outcome of each slot begins: behind the names.
+        self._outcome_at = [0] * SLOTS
 
     def identity(self) -> ProcessIdentity:
         """Who opens the session."""
@@ -271,7 +275,8 @@ class Ledger:
         head = (claim.fence, claim.generation, claim.enqueued_at_ms, min(claim.deliveries, MOST), retries)
         _HEAD.pack_into(self.bank.slots, start, *head, len(names), 0)
         start += _HEAD.size
-        self.bank.slots[start : start + len(names)] = names
+        self._outcome_at[slot] = end = start + len(names)
+        self.bank.slots[start:end] = names
         self.bank.states[slot] = 1
         self._slots[id(claim)] = slot
 
@@ -308,13 +313,12 @@ class Ledger:
             data = packed.pack(outcome)
         except packed.UNPACKABLE:
             return True  # the store will not take it either; the exchange finds out
-        start = slot * SLOT_BYTES
-        *head, names, _ = _HEAD.unpack_from(self.bank.slots, start)
-        at = start + _HEAD.size + names
-        if at + len(data) > start + SLOT_BYTES:
+        start, at = slot * SLOT_BYTES, self._outcome_at[slot]
+        end = at + len(data)
+        if end > start + SLOT_BYTES:
             return False
-        self.bank.slots[at : at + len(data)] = data
-        _HEAD.pack_into(self.bank.slots, start, *head, names, len(data))
+        self.bank.slots[at:end] = data
+        _LENGTH.pack_into(self.bank.slots, start + _LENGTH_AT, len(data))
         self.bank.states[slot] = 5
         return True
 

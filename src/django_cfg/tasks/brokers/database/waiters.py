@@ -26,7 +26,8 @@ logger = logging.getLogger(__name__)
 CONNECT_ERRORS: tuple[type[Exception], ...] = (DatabaseError, InterfaceError, *DRIVER_ERRORS)
 FIRST_POLL_S, SLOWEST_POLL_S = 0.005, 0.25
 LISTEN_POLL_S, DEAF_POLL_S = 1.0, 0.075
-PROBE_S = 1.0
+#: How long a notification to oneself may take before that is worth a warning, and how long it is waited for.
+PROBE_S, PROMPT_S = 1.0, 0.1
 FIRST_LOOK_S, SLOWEST_LOOK_S = 0.002, 0.02
 
 #: (queues) -> (something is ready, milliseconds until the next is due or None)
@@ -45,6 +46,9 @@ class PollingWaiter:
         self._first_s, self._slowest_s = first_s, slowest_s
         self._pause_s = first_s
         self._woken = threading.Event()
+
+    def begin(self) -> None:
+        """Nothing to find out."""
 
     def wait(self, queues: tuple[str, ...], timeout_s: float) -> None:
         deadline = time.monotonic() + timeout_s
@@ -115,6 +119,10 @@ class PostgresWaiter:
         self._hears = False
         self._warn_at = math.inf
 
+    def begin(self) -> None:
+        """Find out whether notifications arrive: a worker that finds its queue full would not wait for a long time."""
+        self._listen()
+
     def wait(self, queues: tuple[str, ...], timeout_s: float) -> None:
         with self._bell.heard() as is_silent:
             if is_silent:
@@ -180,6 +188,8 @@ class PostgresWaiter:
             with connections[self._alias].cursor() as cursor:
                 cursor.execute("SELECT pg_notify(%s, %s)", [CHANNEL, "do I hear?"])
             self._warn_at = time.monotonic() + PROBE_S
+            if select.select([self._listener.fileno()], [], [], PROMPT_S)[0]:
+                self._drain()
         except CONNECT_ERRORS:
             self._drop()
 

@@ -23,6 +23,9 @@ class RabbitWaiter:
 
     # -- called by the exchange thread -----------------------------------------------------------------
 
+    def begin(self) -> None:
+        """Nothing to find out."""
+
     def wait(self, queues: tuple[str, ...], timeout_s: float) -> None:
         """As the contract says; the connection is kept alive also where nothing is wanted.
 

@@ -40,6 +40,9 @@ class RedisWaiter:
 
     # -- called by the exchange thread -----------------------------------------------------------------
 
+    def begin(self) -> None:
+        """Nothing to find out."""
+
     def wait(self, queues: tuple[str, ...], timeout_s: float) -> None:
         """As the contract says.
 

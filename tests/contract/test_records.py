@@ -24,6 +24,7 @@ from django_cfg.tasks.models import Attempt, ErrorGroup, Rollup, TaskRecord
 from django_cfg.testing.contracts import declare, working
 from django_cfg.testing.contracts.tools import expect_failure
 from django_cfg.testing.waiting import eventually
+from tests.contract import work
 from tests.contract.conftest import FAST
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -54,7 +55,11 @@ def failures_only(transactional_db: None) -> Iterator[EngineBroker]:
 
 def record_of(sent: Any, state: str) -> TaskRecord:
     """The record of a message once it says this."""
-    found = TaskRecord.objects.filter(message_id=sent.message_id, state=state)
+    return record_by_id(sent.message_id, state)
+
+
+def record_by_id(message_id: str, state: str) -> TaskRecord:
+    found = TaskRecord.objects.filter(message_id=message_id, state=state)
     return eventually(lambda: found.first(), within_s=10)
 
 
@@ -71,6 +76,16 @@ def test_a_success_leaves_one_row_with_its_arguments_and_no_attempt(broker: Engi
     assert record.enqueued_at <= record.started_at <= record.finished_at
     assert ":" in record.worker
     assert not Attempt.objects.exists()
+
+
+def test_of_a_django_task_the_value_is_shown_and_no_secret(broker: EngineBroker) -> None:
+    sent = work.pay.enqueue("4242 4242", amount=7), work.add.enqueue()
+    with working(broker):
+        paid, added = (record_by_id(one.id, "completed") for one in sent)
+    assert json.loads(paid.arguments) == {"card": "***", "amount": 7}
+    assert json.loads(paid.result) == {"amount": 7, "card_token": "***"}
+    assert json.loads(added.result) == 0
+    assert "4242" not in str(vars(paid))
 
 
 def test_a_marked_or_hooked_argument_is_hidden_wherever_it_stands(broker: EngineBroker) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from django_cfg.tasks import compat, task
+from django_cfg.tasks import Secret, compat, task
 from django_cfg.tasks.backends import registry
 from django_cfg.tasks.compat import TaskContext
 
@@ -29,6 +29,11 @@ def add(a: Any = 0, b: Any = 0) -> Any:
 @task
 def echo(*args: Any, **kwargs: Any) -> Any:
     return [list(args), kwargs]
+
+
+@task
+def pay(card: Secret[str], amount: int) -> dict[str, Any]:
+    return {"amount": amount, "card_token": card}
 
 
 @task

@@ -12,12 +12,11 @@ from dramatiq import Message
 from django_cfg.errors import TaskFailed
 from django_cfg.tasks.backends import registry, wire
 from django_cfg.tasks.brokers.contract import DeadLetterInfo, Standing
+from django_cfg.tasks.brokers.endings import RETURNED, WHOLE
 from django_cfg.tasks.compat import AnyResult, AnyTask, Task, TaskError, TaskResultStatus
 from django_cfg.tasks.lifecycle import State
 
 FIRST_LOOK_S, LONGEST_PAUSE_S = 0.01, 0.5
-#: What is kept of a finished task carries this, so that it is told from the result of an actor.
-KEPT = "django_task_result"
 #: Queue, backend, priority and `run_after` of most tasks; only others are kept.
 USUAL = ("default", wire.USUAL_BACKEND, 0, None)
 #: The error of a task that died without a word of its own.
@@ -183,7 +182,7 @@ def _missing(path: str) -> Callable[..., Any]:
 
 def is_kept(value: Any) -> bool:
     """Whether a stored value is a finished result of a Django task."""
-    return isinstance(value, dict) and KEPT in value
+    return isinstance(value, dict) and WHOLE in value
 
 
 def read_kept(message_id: str, value: Mapping[str, Any]) -> EngineTaskResult:
@@ -205,7 +204,7 @@ def read_kept(message_id: str, value: Mapping[str, Any]) -> EngineTaskResult:
         backend=given["backend"],
         errors=[TaskError(exception_class_path=path, traceback=text) for path, text in value.get("errors", ())],
         worker_ids=value["worker_ids"],
-        _return_value=value.get("return_value"),
+        _return_value=value.get(RETURNED),
     )
 
 

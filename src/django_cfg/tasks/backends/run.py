@@ -10,6 +10,7 @@ from typing import Any
 
 from django_cfg.tasks.backends import results, wire
 from django_cfg.tasks.brokers.collector import as_stored
+from django_cfg.tasks.brokers.endings import RETURNED, WHOLE
 from django_cfg.tasks.compat import AnyResult, AnyTask, TaskError, TaskResultStatus
 
 SCALARS = frozenset({str, int, float, bool, type(None)})
@@ -100,7 +101,7 @@ class Run:
             message = as_stored(self.message.claim)  # the task may have changed its arguments in place
         enqueued_at = declared.get("enqueued_at") or round(message.message_timestamp) * 1000
         kept = {
-            results.KEPT: 1,
+            WHOLE: 1,
             "task": message.actor_name,
             "status": self.status,
             "at": (enqueued_at, self.first_at, self.last_at, self.finished_at),
@@ -116,7 +117,7 @@ class Run:
         if self.errors:
             kept["errors"] = [[error.exception_class_path, error.traceback] for error in self.errors]
         if self.value is not None:
-            kept["return_value"] = self.value
+            kept[RETURNED] = self.value
         return kept
 
 

@@ -19,6 +19,8 @@ CANCELLED = "cancelled by an operator"
 FINDABLE = "django_task"
 #: Marks the entry of a message that has not ended.
 WAITS = "waits"
+#: Marks an entry that says more than what the task returned, arguments too: that of a Django task.
+WHOLE, RETURNED = "django_task_result", "return_value"
 
 
 def ended_badly(reason: str, *, ttl_ms: int = DEAD_RESULT_TTL_MS) -> ResultEntry:
@@ -44,6 +46,11 @@ def waiting(message: Message[Any], *, ttl_ms: int = DEAD_RESULT_TTL_MS) -> Resul
 
 class DeadLettered(Exception):
     """The task will not run again; its name is what `ResultFailure` shows."""
+
+
+def returned(value: Any) -> Any:
+    """What a task returned, out of what is kept as its result."""
+    return value.get(RETURNED) if isinstance(value, dict) and WHOLE in value else value
 
 
 def died_with_its_process(times: int) -> str:

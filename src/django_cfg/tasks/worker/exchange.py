@@ -19,7 +19,7 @@ from django_cfg.errors import BrokerUnreachable, SessionLost
 from django_cfg.tasks.brokers.base import EngineBroker
 from django_cfg.tasks.brokers.collector import as_stored, describe
 from django_cfg.tasks.brokers.contract import Answer, Claim, Outcome, Session, Want
-from django_cfg.tasks.brokers.endings import ended_badly
+from django_cfg.tasks.brokers.endings import ended_badly, returned
 from django_cfg.tasks.events import OutcomeRefused, TaskSettled, outcome_refused, task_settled
 from django_cfg.tasks.lifecycle import Kind
 from django_cfg.tasks.middleware.connections import keep_no_queries
@@ -468,7 +468,7 @@ def settled(outcome: Outcome) -> TaskSettled:
         traceback=failure.traceback if failure else "",
         deliveries=claim.deliveries,
         body=claim.body,
-        result=outcome.result.value if outcome.result and outcome.kind is Kind.DONE else None,
+        result=returned(outcome.result.value) if outcome.result and outcome.kind is Kind.DONE else None,
         started=outcome.started,
         fingerprint=failure.fingerprint if failure else "",
         place=failure.place if failure else "",

@@ -10,9 +10,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import urlsplit
@@ -110,7 +110,8 @@ class Bench:
     def _start(self, command: Sequence[str], log: IO[str]) -> subprocess.Popen[bytes]:
         return subprocess.Popen(command, env=self.environment, cwd=self.home, stdout=log, stderr=subprocess.STDOUT)
 
-    def round(self, has_results: bool) -> Figures:
+    def round(self) -> Figures:
+        has_results = self.produce("has", "send_for_result")
         idle = self.idle()
         before = self.store.used_bytes()
         rates = self.produce("fill", max(2, self.load.tasks // 10), self.load.tasks)
@@ -186,25 +187,31 @@ class Bench:
         return sorted((start - began) * 1000 for start, began in zip(starts, sent, strict=True) if start)
 
 
-def measure(contestant: Contestant, load: Load, rounds: int, delay_ms: float) -> Figures:
-    """Medians of the rounds."""
+@contextmanager
+def ready(contestant: Contestant, load: Load, delay_ms: float) -> Iterator[Bench]:
+    """A contestant whose store runs and has its tables."""
     with (
         tempfile.TemporaryDirectory(prefix="django-cfg-bench-") as folder,
         contestant.store(Path(folder), delay_ms) as store,
     ):
         bench = Bench(contestant, store, Path(folder), load)
         bench.prepare()
-        has_results = bench.produce("has", "send_for_result")
-        return median([bench.round(has_results) for _ in range(rounds)])
+        yield bench
 
 
-def median(rounds: Sequence[Figures]) -> Figures:
-    merged = {field.name: [getattr(figures, field.name) for figures in rounds] for field in fields(Figures)}
-    values: dict[str, Any] = {
-        name: sum(found) if name in {"lost", "repeated"} else None if None in found else statistics.median(found)
-        for name, found in merged.items()
-    }
-    return Figures(**values)
+def measure(
+    contestants: Sequence[Contestant], load: Load, rounds: int, delay_ms: float, tell: Callable[[int], None]
+) -> list[list[Figures]]:
+    """The rounds of each contestant. In each round it is everybody's turn once, so that a machine whose speed drifts
+    does so for all alike; `tell` hears of each round that has ended."""
+    with ExitStack() as stack:
+        benches = [stack.enter_context(ready(contestant, load, delay_ms)) for contestant in contestants]
+        found: list[list[Figures]] = [[] for _ in benches]
+        for number in range(1, rounds + 1):
+            for bench, figures in zip(benches, found, strict=True):
+                figures.append(bench.round())
+            tell(number)
+        return found
 
 
 def percentile(ordered: Sequence[float], share: float) -> float:

@@ -7,68 +7,107 @@ import importlib.metadata
 import platform
 import re
 import shlex
+import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.contestants import Contestant
 from benchmarks.measure import Figures
 
-COLUMNS = ("single/s", "bulk/s", "drain/s", "results/s", "idle p50/p99 ms", "rare p50", "CPU us", "PSS MB", "B/msg")
+#: Of one contestant.
+Rounds = Sequence[Figures]
+WIDTHS = (16, 16, 16, 6, 16, 14, 8, 6, 6, 5)
+COLUMNS = (
+    "single/s",
+    "bulk/s",
+    "drain/s",
+    "spread",
+    "results/s",
+    "idle p50/p99 ms",
+    "rare p50",
+    "CPU us",
+    "PSS MB",
+    "B/msg",
+)
 TITLES = (
-    "enqueue, single /s", "enqueue, bulk /s", "drain /s", "drain with results /s", "idle p50 / p99 ms",
+    "enqueue, single /s", "enqueue, bulk /s", "drain /s", "best / worst", "drain with results /s", "idle p50 / p99 ms",
     "rare p50 ms", "worker CPU µs/task", "PSS MB/process", "bytes/message", "lost", "repeated",
 )  # fmt: skip
 
 
 def heading(options: argparse.Namespace) -> str:
     shape = f"{options.tasks} tasks, {options.processes} processes x {options.threads} threads"
-    widths = (18, 18, 18, 18, 16, 9, 7, 7, 7)
-    columns = " ".join(f"{column:>{width}}" for column, width in zip(COLUMNS, widths, strict=True))
+    columns = " ".join(f"{column:>{width}}" for column, width in zip(COLUMNS, WIDTHS, strict=True))
     delay = f", {options.delay:g} ms of delay each way" if options.delay else ""
     return f"{shape}, {options.rounds} rounds{delay}, Python {platform.python_version()}\n{'':28} {columns}"
 
 
-def rate(value: float | None, yardstick: float | None) -> str:
-    """A rate and its ratio to the yardstick's."""
+def median(rounds: Rounds, name: str) -> float | None:
+    values = [getattr(figures, name) for figures in rounds]
+    return None if None in values else statistics.median(values)
+
+
+def rate(rounds: Rounds, yardstick: Rounds, name: str, of_yardstick: str = "") -> str:
+    """The median of a rate, and that of its ratios to the yardstick's in the same round."""
+    value = median(rounds, name)
     if value is None:
         return "–"
-    return f"{value:,.0f} ({value / yardstick:.2f})" if yardstick else f"{value:,.0f}"
+    bars = [getattr(figures, of_yardstick or name) for figures in yardstick]
+    if not all(bars):
+        return f"{value:,.0f}"
+    ratios = [getattr(figures, name) / bar for figures, bar in zip(rounds, bars, strict=True)]
+    return f"{value:,.0f} ({statistics.median(ratios):.2f})"
 
 
-def plain(value: float | None, digits: int = 1) -> str:
+def spread(rounds: Rounds) -> str:
+    """The ratio of the best drain to the worst one."""
+    drains = [figures.drain for figures in rounds if figures.drain]
+    return f"{max(drains) / min(drains):.2f}" if drains else "–"
+
+
+def plain(rounds: Rounds, name: str, digits: int = 1) -> str:
+    value = median(rounds, name)
     return "–" if value is None else f"{value:,.{digits}f}"
 
 
-def cells(figures: Figures, yardstick: Figures) -> list[str]:
+def cells(rounds: Rounds, yardstick: Rounds) -> list[str]:
     """The columns; a bulk enqueue is compared to the yardstick's single one, since it has no bulk."""
     return [
-        rate(figures.single, yardstick.single),
-        rate(figures.bulk, yardstick.single),
-        rate(figures.drain, yardstick.drain),
-        rate(figures.with_results, yardstick.with_results),
-        f"{plain(figures.idle_p50)} / {plain(figures.idle_p99)}",
-        plain(figures.rare_p50),
-        plain(figures.cpu_us, 0),
-        plain(figures.pss_mb, 0),
-        plain(figures.message_bytes, 0),
-        str(figures.lost),
-        str(figures.repeated),
+        rate(rounds, yardstick, "single"),
+        rate(rounds, yardstick, "bulk", "single"),
+        rate(rounds, yardstick, "drain"),
+        spread(rounds),
+        rate(rounds, yardstick, "with_results"),
+        f"{plain(rounds, 'idle_p50')} / {plain(rounds, 'idle_p99')}",
+        plain(rounds, "rare_p50"),
+        plain(rounds, "cpu_us", 0),
+        plain(rounds, "pss_mb", 0),
+        plain(rounds, "message_bytes", 0),
+        str(lost(rounds)),
+        str(repeated(rounds)),
     ]
 
 
-def line(name: str, figures: Figures, yardstick: Figures) -> str:
-    widths = (18, 18, 18, 18, 16, 9, 7, 7, 7)
-    found = cells(figures, yardstick)
-    columns = " ".join(f"{cell:>{width}}" for cell, width in zip(found, widths, strict=False))
-    wrong = f"  LOST {figures.lost}" if figures.lost else ""
-    return f"{name:28} {columns}{wrong}" + (f"  repeated {figures.repeated}" if figures.repeated else "")
+def lost(rounds: Rounds) -> int:
+    return sum(figures.lost for figures in rounds)
+
+
+def repeated(rounds: Rounds) -> int:
+    return sum(figures.repeated for figures in rounds)
+
+
+def line(name: str, rounds: Rounds, yardstick: Rounds) -> str:
+    found = cells(rounds, yardstick)
+    columns = " ".join(f"{cell:>{width}}" for cell, width in zip(found, WIDTHS, strict=False))
+    wrong = f"  LOST {lost(rounds)}" if lost(rounds) else ""
+    return f"{name:28} {columns}{wrong}" + (f"  repeated {repeated(rounds)}" if repeated(rounds) else "")
 
 
 def write(
     page: Path,
     options: argparse.Namespace,
     words: Sequence[str],
-    found: Sequence[tuple[Contestant, Figures]],
+    found: Sequence[tuple[Contestant, Rounds]],
 ) -> None:
     """Replace the section of this command, or add it at the end of the page."""
     command = shlex.join(["python3", "dev.py", "bench", *words])
@@ -79,9 +118,9 @@ def write(
     page.write_text(f"{text.rstrip()}\n")
 
 
-def _section(command: str, options: argparse.Namespace, found: Sequence[tuple[Contestant, Figures]]) -> str:
+def _section(command: str, options: argparse.Namespace, found: Sequence[tuple[Contestant, Rounds]]) -> str:
     yardstick = found[0][1]
-    rows = [f"| {contestant.name} | {' | '.join(cells(figures, yardstick))} |" for contestant, figures in found]
+    rows = [f"| {contestant.name} | {' | '.join(cells(rounds, yardstick))} |" for contestant, rounds in found]
     return "\n".join(
         [
             f"### `{command}`",

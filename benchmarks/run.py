@@ -13,7 +13,7 @@ from pathlib import Path
 
 from benchmarks import report
 from benchmarks.contestants import OURS, PEERS, STOCK, Contestant
-from benchmarks.measure import Figures, Load, measure
+from benchmarks.measure import Load, measure
 
 
 def chosen(options: argparse.Namespace) -> list[Contestant]:
@@ -50,10 +50,12 @@ def main(words: Sequence[str]) -> None:
     load = Load(options.tasks, options.processes, options.threads)
     contestants = chosen(options)
     print(report.heading(options), flush=True)
-    found: list[tuple[Contestant, Figures]] = []
-    for contestant in contestants:
-        found.append((contestant, measure(contestant, load, options.rounds, options.delay)))
-        print(report.line(found[-1][0].name, found[-1][1], found[0][1]), flush=True)
+    rounds = measure(
+        contestants, load, options.rounds, options.delay, lambda number: print(f"round {number}", flush=True)
+    )
+    found = list(zip(contestants, rounds, strict=True))
+    for contestant, figures in found:
+        print(report.line(contestant.name, figures, rounds[0]), flush=True)
     if options.write:
         page = Path(__file__).resolve().parent.parent / "docs" / "performance.md"
         report.write(page, options, words, found)

@@ -99,6 +99,16 @@ def test_many_undecodable_messages_are_buried_in_few_statements(postgres_broker:
     assert len(sent) <= 12
 
 
+def test_what_is_buried_at_a_claim_is_told_so_that_a_worker_looks_again_at_once(broker: DatabaseBroker) -> None:
+    broker.enqueue(message())
+    client = Client(broker)
+    [claim] = client.claim()
+    broker.enqueue_many([message() for _ in range(3)])
+    rows(broker).exclude(message_id=claim.message_id).update(body="not JSON")
+    answer = client.exchange(retry(claim), count=3)
+    assert (answer.claims, answer.unfit) == ((), 3)
+
+
 def test_an_undecodable_message_is_a_dead_letter_and_harms_nobody(broker: DatabaseBroker) -> None:
     bad, good = broker.enqueue(message()), broker.enqueue(message())
     rows(broker).filter(message_id=bad.message_id).update(body='{"not": "a message"}')

@@ -306,8 +306,8 @@ class DatabaseBroker(EngineBroker):
             promote(cursor, self.sql, queues)
         open_queues = tuple(queue for queue in queues if queue not in seen.paused)
         wanted = replace(want, queues=open_queues, suspect=want.suspect and bool(seen.suspect))
-        claims = self._read(cursor, claim_rows(cursor, self.sql, session.id, seq, wanted))
-        return Answer(claims, refused, frozenset(seen.revoked), frozenset(seen.paused), seen.next_due_ms)
+        claims, unfit = self._read(cursor, claim_rows(cursor, self.sql, session.id, seq, wanted))
+        return Answer(claims, refused, frozenset(seen.revoked), frozenset(seen.paused), seen.next_due_ms, unfit)
 
     def _stored_answer(self, cursor: Cursor, session: Session, seq: int, outcomes: Sequence[Outcome]) -> Answer:
         """The answer to an exchange whose reply was lost: what it claimed is still claimed under its number."""
@@ -316,12 +316,14 @@ class DatabaseBroker(EngineBroker):
         refused = _by_key(outcomes, json.loads(cursor.fetchone()[0]))
         cursor.execute(self.sql.claims_of, [session.id, seq])
         rows = sorted(cursor.fetchall(), key=lambda row: (row[2], row[0]))
-        return Answer(self._read(cursor, rows), refused)
+        claims, unfit = self._read(cursor, rows)
+        return Answer(claims, refused, unfit=unfit)
 
-    def _read(self, cursor: Cursor, rows: list[Any]) -> tuple[Claim, ...]:
+    def _read(self, cursor: Cursor, rows: list[Any]) -> tuple[tuple[Claim, ...], int]:
+        """The claims that somebody can run, and how many others are gone now."""
         claims, unfit = read_claims(self, rows)
         self._keep_results(cursor, drop(cursor, self.sql, unfit))
-        return claims
+        return claims, len(unfit)
 
     def _settle(self, cursor: Cursor, session: Session, outcomes: Sequence[Outcome], seen: Glance) -> frozenset[str]:
         """Apply what is ours; returns the ids whose outcome came with an old fence."""

@@ -24,7 +24,7 @@ from django_cfg.tasks.brokers.rabbitmq.ledger import Death, Orders
 from django_cfg.tasks.brokers.rabbitmq.link import Broken, Link
 from django_cfg.tasks.brokers.rabbitmq.note import Parcel, claim_of, id_of, parcels, read_note, readable
 from django_cfg.tasks.brokers.rabbitmq.store import Store
-from django_cfg.tasks.events import task_settled
+from django_cfg.tasks.events import TaskSettled, task_settled
 from django_cfg.tasks.lifecycle import Kind
 
 if TYPE_CHECKING:
@@ -45,6 +45,25 @@ class Held(NamedTuple):
     claim: Claim
 
 
+class Burial(NamedTuple):
+    """A message that can never run, and why; without an error its processes died of it."""
+
+    entry: Entry
+    task: str
+    reason: str
+    error: str = ""
+
+    @property
+    def death(self) -> Death:
+        entry, text = self.entry, readable(self.entry.delivery.body)
+        return Death(entry.message_id, entry.queue, self.task, text, entry.note, entry.deaths, self.reason, self.error)
+
+    @property
+    def settled(self) -> TaskSettled:
+        entry, enqueued = self.entry, self.entry.note.enqueued_ms
+        return lost_for_good(entry.message_id, self.task, self.reason, entry.queue, enqueued, entry.fence, enqueued)
+
+
 class RabbitSession:
     """Consumers, what they brought, and what of it is being worked on. Used by one thread."""
 
@@ -63,6 +82,8 @@ class RabbitSession:
         self._tags = itertools.count(1)
         self._prefetch = 0
         self._geared_at = 0.0
+        #: How many messages went, since the last answer, to nobody who could run them.
+        self._unfit = 0
         self._answered: tuple[int, Answer] = (0, Answer())
         self._settled: tuple[int, frozenset[str]] = (0, frozenset())
         self.link.connect()
@@ -82,7 +103,8 @@ class RabbitSession:
             claims = self._claim(seq, want, orders, is_a_look=not outcomes)
             revoked = orders.cancelled & self._held.keys() if orders.cancelled else orders.cancelled
             paused = orders.paused.intersection(want.queues)
-        self._answered = seq, Answer(claims, self._settled[1], frozenset(revoked), paused)
+        unfit, self._unfit = self._unfit, 0
+        self._answered = seq, Answer(claims, self._settled[1], frozenset(revoked), paused, unfit=unfit)
         return self._answered[1]
 
     @contextmanager
@@ -313,11 +335,14 @@ class RabbitSession:
         taken, dropped = self._inbox.take(queues, want.count, seq, self._judge(want, orders))
         try:
             self._drop(dropped, orders)
-            sound = [(entry, message) for entry in taken if (message := self._read(entry)) is not None]
+            read = [self._read(entry) for entry in taken]
+            self._bury([one for one in read if isinstance(one, Burial)])
+            sound = [one for one in read if not isinstance(one, Burial)]
             self._ledger.begin_runs([entry.message_id for entry, _ in sound if entry.deaths])
         except BaseException:
             self._put_back([*taken, *dropped])
             raise
+        self._unfit += len(taken) + len(dropped) - len(sound)
         return sorted((self._claim_of(*one) for one in sound), key=lambda claim: claim.priority)
 
     def _put_back(self, entries: Sequence[Entry]) -> None:
@@ -339,19 +364,17 @@ class RabbitSession:
             self._ledger.carry_out(cancelled)
         self._ack_tags([entry.delivery.tag for entry in entries])
 
-    def _read(self, entry: Entry) -> Message[Any] | None:
+    def _read(self, entry: Entry) -> tuple[Entry, Message[Any]] | Burial:
         """The message; what can never run is a dead letter instead."""
         try:
             message = codec.decode(entry.delivery.body)
         except ValueError as error:
-            self._bury(entry, ("unknown", "undecodable message", str(error)))
-            return None
+            return Burial(entry, "unknown", "undecodable message", str(error))
         if entry.deaths >= self._broker.max_deliveries_of(message.actor_name):
-            self._bury(entry, (message.actor_name, died_with_its_process(entry.deaths), ""))
-            return None
+            return Burial(entry, message.actor_name, died_with_its_process(entry.deaths))
         if message.message_id != entry.message_id or message.queue_name != entry.queue:
             message = message.copy(message_id=entry.message_id, queue_name=entry.queue)
-        return message
+        return entry, message
 
     def _claim_of(self, entry: Entry, message: Message[Any]) -> Claim:
         entry.handed += 1
@@ -360,16 +383,17 @@ class RabbitSession:
         self._held[entry.message_id] = Held(entry, claim)
         return claim
 
-    def _bury(self, entry: Entry, why: tuple[str, str, str]) -> None:
-        task, reason, error = why
-        one, text = entry.message_id, readable(entry.delivery.body)
-        self._ledger.put_results([(one, ended_badly(reason))])
-        self._ledger.bury([Death(one, entry.queue, task, text, entry.note, entry.deaths, reason, error)])
-        self._ack_tags([entry.delivery.tag])
-        self._ledger.forget_deaths([one])
-        if not error:
-            enqueued = entry.note.enqueued_ms
-            task_settled.emit(lost_for_good(one, task, reason, entry.queue, enqueued, entry.fence, enqueued))
+    def _bury(self, burials: Sequence[Burial]) -> None:
+        if not burials:
+            return
+        each = {one.entry.message_id: one for one in burials}
+        self._ledger.put_results([(message_id, ended_badly(one.reason)) for message_id, one in each.items()])
+        self._ledger.bury([one.death for one in each.values()])
+        self._ack_tags([one.entry.delivery.tag for one in burials])
+        self._ledger.forget_deaths(list(each))
+        for one in each.values():
+            if not one.error:
+                task_settled.emit(one.settled)
 
     # -- the end ---------------------------------------------------------------------------------------
 

@@ -235,8 +235,8 @@ def test_what_nobody_can_read_is_a_dead_letter_and_harms_nobody(broker: RabbitBr
 
 
 def test_what_nobody_can_read_is_buried_together_and_told(broker: RabbitBroker) -> None:
-    for _ in range(20):
-        raw(broker, b"no JSON")
+    for number in range(20):
+        raw(broker, b"no JSON %d" % number)
     client, told = Client(broker), 0
     with CaptureQueriesContext(connection) as sent:
         while told < 20:

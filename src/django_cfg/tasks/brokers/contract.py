@@ -293,7 +293,7 @@ class Waiter(Protocol):
     """Lets an idle worker sleep until there is work, without polling through a backoff."""
 
     def begin(self) -> None:
-        """Called once, by the thread that will wait, before its first exchange; never raises."""
+        """Called before each session by the thread that will wait in it."""
 
     def wait(self, queues: tuple[str, ...], timeout_s: float) -> None:
         """Return when one of the queues may have work, `wake()` was called, or the time is over."""

@@ -140,7 +140,6 @@ class ExchangeThread(threading.Thread):
     def run(self) -> None:
         keep_no_queries()
         self.broker.emit_after("consumer_thread_boot", self)
-        self._waiter.begin()
         backoff_s = FIRST_BACKOFF_S
         while not self._is_finished():
             try:
@@ -337,6 +336,7 @@ class ExchangeThread(threading.Thread):
         if self._session is None:
             began = time.monotonic()
             self._sweep()
+            self._waiter.begin()
             self._session = self.broker.open_session(self.ledger.identity())
             self.ledger.opened(self._session.id)
             self._seq = 0

@@ -88,6 +88,17 @@ def test_of_a_django_task_the_value_is_shown_and_no_secret(broker: EngineBroker)
     assert "4242" not in str(vars(paid))
 
 
+def test_of_a_django_task_with_a_context_no_secret_is_shown_either(broker: EngineBroker) -> None:
+    result = work.pay_by_context.enqueue("4242 4242", 7)
+    with working(broker):
+        record = record_by_id(result.id, "dead_letter")
+    attempt = eventually(Attempt.objects.first)
+    result.refresh()
+    assert json.loads(record.arguments) == {"card": "***", "amount": 7}
+    assert "WARNING shop: card ***" in attempt.log
+    assert "4242" not in f"{vars(record)} {vars(attempt)} {result.errors}"
+
+
 def test_a_marked_or_hooked_argument_is_hidden_wherever_it_stands(broker: EngineBroker) -> None:
     def charge(card: Secret[str], note: str) -> None: ...
 

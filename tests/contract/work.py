@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 import time
 from collections.abc import Iterator
@@ -34,6 +35,12 @@ def echo(*args: Any, **kwargs: Any) -> Any:
 @task
 def pay(card: Secret[str], amount: int) -> dict[str, Any]:
     return {"amount": amount, "card_token": card}
+
+
+@task(takes_context=True)
+def pay_by_context(context: TaskContext[Any, Any], card: Secret[str], amount: int) -> None:
+    logging.getLogger("shop").warning("card %s", card)
+    raise ValueError(f"card {card} is refused")
 
 
 @task

@@ -62,9 +62,18 @@ class Signature:
         return self.names[position] if position < len(self.names) else f"argument {position + 1}"
 
 
+def signature_of_task(actor: Any) -> Signature:
+    """The signature of a declared task, without what no message brings; an empty one if it is declared nowhere."""
+    return signature_of(actor.fn, getattr(actor, "arguments_of_its_own", 0)) if actor is not None else Signature()
+
+
 @lru_cache(maxsize=4096)
-def signature_of(function: Callable[..., Any] | None) -> Signature:
-    """The signature of a task's function; an empty one where Python cannot tell."""
+def signature_of(function: Callable[..., Any] | None, skipped: int = 0) -> Signature:
+    """The signature of a task's function; an empty one where Python cannot tell.
+
+    Parameters:
+        skipped: how many of its first parameters the engine fills in itself.
+    """
     if function is None:
         return Signature()
     try:
@@ -73,7 +82,7 @@ def signature_of(function: Callable[..., Any] | None) -> Signature:
         return Signature()
     kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     names = tuple(p.name for p in parameters if p.kind in kinds)
-    return Signature(names, frozenset(_marked(function)))
+    return Signature(names[skipped:], frozenset(_marked(function)))
 
 
 def _marked(function: Callable[..., Any]) -> Iterator[str]:

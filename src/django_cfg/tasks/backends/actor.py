@@ -46,6 +46,11 @@ class TaskActor(EngineActor[Any, Any]):
     task: AnyTask
     is_async = False
 
+    @property
+    def arguments_of_its_own(self) -> int:
+        """How many arguments come before those of the message: the context, if the task takes it."""
+        return int(self.task.takes_context)
+
     def __call__(self, *args: Any, **kwargs: Any) -> None:
         message: Any = CurrentMessage.get_current_message()
         message.run = run = Run(message, self.task)

@@ -14,7 +14,7 @@ from dramatiq import Actor
 from django_cfg.tasks.events import TaskSettled
 from django_cfg.tasks.lifecycle import AFTER, CANCELLED, FINAL, Kind, State
 from django_cfg.tasks.models import Attempt
-from django_cfg.tasks.privacy import scrubbed, secrets_in, shown_arguments, shown_value, signature_of
+from django_cfg.tasks.privacy import scrubbed, secrets_in, shown_arguments, shown_value, signature_of_task
 from django_cfg.tasks.records.running import Progress, Running
 
 LONGEST_ARGUMENTS = 4000
@@ -160,7 +160,7 @@ class Rows:
     def _arguments(self, body: Body, actor: Actor[Any, Any] | None) -> str:
         if not body.args and not body.kwargs:
             return "{}"
-        signature = signature_of(actor.fn if actor is not None else None)
+        signature = signature_of_task(actor)
         redact = actor.options.get("redact") if actor is not None else None
         return cut(as_json(shown_arguments(body.args, body.kwargs, signature, redact)), LONGEST_ARGUMENTS)
 
@@ -200,7 +200,7 @@ def result_text(value: Any) -> str:
 
 
 def log_text(lines: Iterable[str], body: Body, actor: Actor[Any, Any] | None) -> str:
-    secrets = secrets_in(body.args, body.kwargs, signature_of(actor.fn if actor is not None else None))
+    secrets = secrets_in(body.args, body.kwargs, signature_of_task(actor))
     return scrubbed("\n".join(lines).replace("\0", "\\x00"), secrets)
 
 

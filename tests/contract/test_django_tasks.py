@@ -346,6 +346,21 @@ def test_an_operator_retries_a_failed_task_as_if_it_were_new() -> None:
     assert (result.status, result.attempts, result.errors, result.started_at) == (TaskResultStatus.READY, 0, [], None)
 
 
+def test_an_operator_sends_a_task_by_its_name_and_a_failed_one_again() -> None:
+    sent = actions.enqueue(work.add.module_path, [1], {"b": 2})
+    assert status(work.add.get_result(sent.message_id)) == TaskResultStatus.READY
+    failed = work.fail.using(priority=7, backend="anywhere").enqueue()
+    with unlogged():
+        drain()
+    assert work.add.get_result(sent.message_id).return_value == 3
+    again = work.fail.get_result(actions.enqueue_again(failed.id).message_id)
+    assert (again.status, again.task.priority, again.attempts) == (TaskResultStatus.READY, 7, 0)
+    assert again.enqueued_at > failed.enqueued_at
+    with unlogged():
+        drain()
+    assert status(again) == status(failed) == TaskResultStatus.FAILED
+
+
 def test_a_cancelled_task_has_failed_and_keeps_its_arguments(broker: EngineBroker) -> None:
     result = work.add.enqueue(1, 2)
     assert actions.cancel(result.id)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import cast
+from typing import Any, cast
 
 import dramatiq
+from dramatiq import Actor
 
 from django_cfg.errors import FilterError
 from django_cfg.tasks import conf
@@ -34,6 +35,13 @@ __all__ = ["Page", "Span", "TaskDetail", "TaskFilter", "TaskStats", "TaskSummary
 def broker() -> EngineBroker:
     """The broker of this project."""
     return cast("EngineBroker", dramatiq.get_broker())
+
+
+def actor(task: str) -> Actor[Any, Any] | None:
+    """The declared task of this name. Task modules are imported for one that is unknown so far."""
+    if task not in broker().actors:
+        discover(conf.read())
+    return broker().actors.get(task)
 
 
 def policy() -> Policy:

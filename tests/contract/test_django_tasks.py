@@ -277,6 +277,19 @@ def test_a_unique_task_is_enqueued_once_until_it_has_finished() -> None:
     assert by_name.enqueue("x") == by_name.enqueue("y")
 
 
+def test_a_unique_task_that_failed_and_is_enqueued_anew_is_no_dead_letter(broker: EngineBroker) -> None:
+    task = declared_with(work.fail, unique=True)
+    first = task.enqueue()
+    with unlogged():
+        drain()
+    assert broker.count_dead(DeadFilter(everything=True)) == 1
+    assert task.enqueue().id == first.id
+    assert broker.count_dead(DeadFilter(everything=True)) == 0
+    with unlogged():
+        assert drain() == 1
+    assert broker.count_dead(DeadFilter(everything=True)) == 1
+
+
 # -- signals and logs --------------------------------------------------------------------------------------
 
 

@@ -53,6 +53,20 @@ def returned(value: Any) -> Any:
     return value.get(RETURNED) if isinstance(value, dict) and WHOLE in value else value
 
 
+def ending(value: Any) -> str:
+    """How the task ended of which this is kept as its result: completed, failed or cancelled; "" if it has not."""
+    if not isinstance(value, dict):
+        return "completed"
+    if WAITS in value and "message" in value:
+        return ""
+    if WHOLE in value:
+        return "completed" if value.get("status") == "SUCCESSFUL" else "failed"
+    taken_away = ended_badly(CANCELLED).value
+    if value.get("__t") != taken_away["__t"]:
+        return "completed"
+    return "cancelled" if value.get("exn") == taken_away["exn"] else "failed"
+
+
 def died_with_its_process(times: int) -> str:
     """Why a message is dead that kept ending the process that ran it."""
     return f"its worker process died {times} times while running it"

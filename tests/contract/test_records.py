@@ -88,7 +88,9 @@ def test_of_a_django_task_the_value_is_shown_and_no_secret(broker: EngineBroker)
     assert "4242 4242" not in str(vars(paid))
 
 
-def test_of_a_django_task_with_a_context_no_secret_is_shown_either(broker: EngineBroker) -> None:
+def test_of_a_django_task_with_a_context_no_secret_is_shown_either(
+    broker: EngineBroker, caplog: pytest.LogCaptureFixture
+) -> None:
     result = work.pay_by_context.enqueue("4242 4242", 7)
     with working(broker):
         record = record_by_id(result.id, "dead_letter")
@@ -96,7 +98,23 @@ def test_of_a_django_task_with_a_context_no_secret_is_shown_either(broker: Engin
     result.refresh()
     assert json.loads(record.arguments) == {"card": "***", "amount": 7}
     assert "WARNING shop: card ***" in attempt.log
+    assert record.progress_note == "asked for ***"
     assert "4242 4242" not in f"{vars(record)} {vars(attempt)} {result.errors}"
+    caplog.handler.setFormatter(logging.Formatter())
+    shown = [caplog.handler.format(line) for line in caplog.records if line.name != "shop"]
+    assert "4242 4242" not in str(shown) and "ValueError: card *** is refused" in str(shown)
+
+
+def test_a_backoff_that_fails_and_a_value_show_no_secret(
+    broker: EngineBroker, caplog: pytest.LogCaptureFixture
+) -> None:
+    work.runs.clear()
+    result = work.pay_again.enqueue("4242 4242")
+    with working(broker):
+        record = record_by_id(result.id, "completed")
+    assert record.result == '"paid by ***"'
+    shown = [caplog.handler.format(line) for line in caplog.records]
+    assert "4242 4242" not in str(shown) and "The backoff of task" in str(shown)
 
 
 def test_a_marked_or_hooked_argument_is_hidden_wherever_it_stands(broker: EngineBroker) -> None:

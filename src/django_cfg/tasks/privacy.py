@@ -204,10 +204,26 @@ def _collect(value: Any, found: set[str], *, is_hidden: bool) -> None:
             found.update({text, repr(text)[1:-1]})
 
 
-def scrubbed(text: str, secrets: frozenset[str] = frozenset()) -> str:
-    """A text without these values, without passwords of URLs and without what is assigned to a secret name."""
+def without(value: Any, secrets: frozenset[str]) -> Any:
+    """A value as `shown_value` makes it, with none of these in it."""
+    if isinstance(value, dict):
+        return {without(key, secrets): without(item, secrets) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [without(item, secrets) for item in value]
+    if isinstance(value, str):
+        return _replaced(value, secrets)
+    return HIDDEN if str(value) in secrets else value
+
+
+def _replaced(text: str, secrets: frozenset[str]) -> str:
     for secret in sorted(secrets, key=len, reverse=True):
         text = text.replace(secret, HIDDEN)
+    return text
+
+
+def scrubbed(text: str, secrets: frozenset[str] = frozenset()) -> str:
+    """A text without these values, without passwords of URLs and without what is assigned to a secret name."""
+    text = _replaced(text, secrets)
     if "://" in text:
         text = _URL_PASSWORD.sub(rf"\1:{HIDDEN}@", text)
     return _ASSIGNED.sub(rf"\1{HIDDEN}", text)

@@ -123,6 +123,14 @@ def test_a_django_task_is_seen_as_an_actor_is(kit: TaskKit) -> None:
         kit.assert_enqueued(work.echo)
 
 
+def test_a_backend_with_a_broker_of_its_own_is_on_the_kit_too(kit: TaskKit, settings: Any) -> None:
+    fast = {**settings.TASKS["default"], "OPTIONS": {"broker_url": "redis://127.0.0.1:1/0"}}  # nobody answers there
+    settings.TASKS = {**settings.TASKS, "fast": fast}
+    result = work.add.using(backend="fast").enqueue(1, 2)
+    kit.assert_enqueued(work.add)
+    assert (kit.run(), result.get(timeout=1)) == (1, 3)
+
+
 def test_one_test_sees_nothing_of_another_and_the_projects_broker_comes_back() -> None:
     project = NOTE.broker
     with make_kit() as first:

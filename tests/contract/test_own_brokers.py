@@ -10,10 +10,12 @@ import pytest
 from django.test import override_settings
 from django.utils import timezone
 
-from django_cfg.tasks import queries, upkeep
+from django_cfg.tasks import compat, queries, upkeep
 from django_cfg.tasks.backends import stores
 from django_cfg.tasks.brokers.base import EngineBroker
+from django_cfg.tasks.brokers.endings import FINDABLE
 from django_cfg.tasks.compat import task_backends
+from django_cfg.tasks.cron.declared import make_tasks_known
 from django_cfg.tasks.management.commands import rundramatiq
 from django_cfg.tasks.models import TaskRecord
 from django_cfg.tasks.worker.ledger import Ledgers
@@ -71,6 +73,16 @@ def test_a_keeper_of_another_broker_ticks_onto_the_projects(
     monkeypatch.setattr(rundramatiq, "schedule_chores", lambda broker, settings: given.append(broker) or [])
     rundramatiq.chores(fast, Ledgers())
     assert given == [sqlite_broker]
+
+
+def test_a_schedule_may_have_a_task_of_a_foreign_backend(sqlite_broker: EngineBroker) -> None:
+    foreign = {"BACKEND": f"{compat.MODULE}.backends.dummy.DummyBackend", "QUEUES": []}
+    with override_settings(TASKS={**FAST, "foreign": foreign}):
+        work.declared_with(work.note, backend="foreign")
+        make_tasks_known()
+        actor: Any = sqlite_broker.actors[work.note.module_path]
+        assert actor.tick_options()[FINDABLE].keys() == {"enqueued_at"}
+    work.declare_again()
 
 
 def test_each_broker_has_its_notices(sqlite_broker: EngineBroker, fast: EngineBroker) -> None:

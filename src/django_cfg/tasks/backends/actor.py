@@ -103,7 +103,7 @@ class TaskActor(EngineActor[Any, Any]):
 
 
 def _usual_options(task: AnyTask) -> dict[str, Any]:
-    """What a message of the task carries; one of another framework's backend goes by way of the first of ours."""
+    """What a message of the task carries; one that was declared with a foreign backend goes by way of our first."""
     ours = {backend.alias: backend for backend in backends_of_ours()}
     backend = ours.get(task.backend) or next(iter(ours.values()), None)
     options: dict[str, Any] = {} if backend is None else backend.options_of(task)

@@ -22,7 +22,7 @@ from django_cfg.tasks.brokers.base import EngineBroker
 from django_cfg.tasks.brokers.contract import DeadFilter
 from django_cfg.tasks.compat import TaskResultDoesNotExist, TaskResultStatus, task_backends
 from django_cfg.testing import drain, eventually, purge
-from django_cfg.testing.contracts import Client, dead_process, unlogged
+from django_cfg.testing.contracts import Client, dead_process, declare, unlogged
 from django_cfg.testing.contracts.tools import needs
 from tests.contract import work
 from tests.contract.conftest import BROKERS, PREFIXES, serving
@@ -372,6 +372,16 @@ def test_an_operator_sends_a_task_by_its_name_and_a_failed_one_again() -> None:
     with unlogged():
         drain()
     assert status(again) == status(failed) == TaskResultStatus.FAILED
+
+
+@pytest.mark.django_db(databases="__all__")
+def test_of_a_cancelled_actor_no_arguments_are_kept(broker: EngineBroker) -> None:
+    actor = declare(lambda pin: None, actor_name="secretive")
+    sent = actor.send_with_options(args=("canary-1234",), delay=3_600_000)
+    assert actions.cancel(sent.message_id)
+    drain()
+    is_kept, value = broker.load_result(sent.message_id)
+    assert is_kept and "canary-1234" not in str(value)
 
 
 def test_a_cancelled_task_has_failed_and_keeps_its_arguments(broker: EngineBroker) -> None:

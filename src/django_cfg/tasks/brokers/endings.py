@@ -29,14 +29,18 @@ def ended_badly(reason: str, *, ttl_ms: int = DEAD_RESULT_TTL_MS) -> ResultEntry
 
 
 def cancelled(body: str = "") -> ResultEntry:
-    """What is left of a cancelled message; with its body, because no dead letter keeps that."""
+    """What is left of a cancelled message; of a Django task with its body, because no dead letter keeps that."""
     entry = ended_badly(CANCELLED)
-    if not body:
-        return entry
+    if not _is_findable(body):
+        return entry  # nobody asks for its arguments, and they may be secrets
+    return ResultEntry({**entry.value, "at": round(time.time() * 1000), "message": codec.loads(body)}, entry.ttl_ms)
+
+
+def _is_findable(body: str) -> bool:
     try:
-        return ResultEntry({**entry.value, "at": round(time.time() * 1000), "message": codec.loads(body)}, entry.ttl_ms)
+        return FINDABLE in body and FINDABLE in codec.decode(body).options
     except ValueError:
-        return entry  # nobody can read it
+        return False  # nobody can read it
 
 
 def waiting(message: Message[Any], *, ttl_ms: int = DEAD_RESULT_TTL_MS) -> ResultEntry:

@@ -22,7 +22,7 @@ from django_cfg.tasks.brokers.base import EngineBroker
 from django_cfg.tasks.brokers.contract import DeadFilter
 from django_cfg.tasks.compat import TaskResultDoesNotExist, TaskResultStatus, task_backends
 from django_cfg.testing import drain, eventually, purge
-from django_cfg.testing.contracts import Client, dead_process, unlogged
+from django_cfg.testing.contracts import Client, dead_process, declare, unlogged
 from django_cfg.testing.contracts.tools import needs
 from tests.contract import work
 from tests.contract.conftest import BROKERS, PREFIXES, serving
@@ -277,6 +277,19 @@ def test_a_unique_task_is_enqueued_once_until_it_has_finished() -> None:
     assert by_name.enqueue("x") == by_name.enqueue("y")
 
 
+def test_a_unique_task_that_failed_and_is_enqueued_anew_is_no_dead_letter(broker: EngineBroker) -> None:
+    task = declared_with(work.fail, unique=True)
+    first = task.enqueue()
+    with unlogged():
+        drain()
+    assert broker.count_dead(DeadFilter(everything=True)) == 1
+    assert task.enqueue().id == first.id
+    assert broker.count_dead(DeadFilter(everything=True)) == 0
+    with unlogged():
+        assert drain() == 1
+    assert broker.count_dead(DeadFilter(everything=True)) == 1
+
+
 # -- signals and logs --------------------------------------------------------------------------------------
 
 
@@ -344,6 +357,31 @@ def test_an_operator_retries_a_failed_task_as_if_it_were_new() -> None:
     assert actions.retry_failed(DeadFilter(message_ids=(result.id,))) == 1
     result.refresh()
     assert (result.status, result.attempts, result.errors, result.started_at) == (TaskResultStatus.READY, 0, [], None)
+
+
+def test_an_operator_sends_a_task_by_its_name_and_a_failed_one_again() -> None:
+    sent = actions.enqueue(work.add.module_path, [1], {"b": 2})
+    assert status(work.add.get_result(sent.message_id)) == TaskResultStatus.READY
+    failed = work.fail.using(priority=7, backend="anywhere").enqueue()
+    with unlogged():
+        drain()
+    assert work.add.get_result(sent.message_id).return_value == 3
+    again = work.fail.get_result(actions.enqueue_again(failed.id).message_id)
+    assert (again.status, again.task.priority, again.attempts) == (TaskResultStatus.READY, 7, 0)
+    assert again.enqueued_at > failed.enqueued_at
+    with unlogged():
+        drain()
+    assert status(again) == status(failed) == TaskResultStatus.FAILED
+
+
+@pytest.mark.django_db(databases="__all__")
+def test_of_a_cancelled_actor_no_arguments_are_kept(broker: EngineBroker) -> None:
+    actor = declare(lambda pin: None, actor_name="secretive")
+    sent = actor.send_with_options(args=("canary-1234",), delay=3_600_000)
+    assert actions.cancel(sent.message_id)
+    drain()
+    is_kept, value = broker.load_result(sent.message_id)
+    assert is_kept and "canary-1234" not in str(value)
 
 
 def test_a_cancelled_task_has_failed_and_keeps_its_arguments(broker: EngineBroker) -> None:

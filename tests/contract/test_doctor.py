@@ -17,16 +17,19 @@ from django.db import connections
 from django.db.models.functions import Now
 
 from django_cfg.errors import BrokerUnreachable
-from django_cfg.tasks import queries
+from django_cfg.tasks import actions, queries
 from django_cfg.tasks.brokers import codec, make
 from django_cfg.tasks.brokers.base import EngineBroker
-from django_cfg.tasks.brokers.contract import ResultEntry, SessionInfo
+from django_cfg.tasks.brokers.contract import DeadFilter, ResultEntry, SessionInfo
+from django_cfg.tasks.brokers.endings import waiting
 from django_cfg.tasks.brokers.process import identity
 from django_cfg.tasks.doctor import Fact, examine_project, examine_task
 from django_cfg.tasks.doctor import project as project_facts
 from django_cfg.tasks.models import Attempt, EngineState, OutboxMessage, TaskRecord, Worker
 from django_cfg.tasks.records.stats import DROPPED
-from django_cfg.testing.contracts import QUEUE, Client, dead, dead_process, declare, done, message, retry
+from django_cfg.testing import drain
+from django_cfg.testing.contracts import QUEUE, Client, dead, dead_process, declare, done, message, retry, unlogged
+from tests.contract import work
 
 pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 BROKERS = [
@@ -294,6 +297,18 @@ def test_a_task_that_left_only_its_result_is_completed(broker: EngineBroker) -> 
     (claim,) = client.claim()
     client.exchange(done(claim, result=ResultEntry({"result": 1}, 60_000)), count=0)
     assert named(examine_task(sent.message_id), "state")[0][1].startswith("completed")
+
+
+def test_what_is_left_of_a_task_says_how_it_ended(broker: EngineBroker) -> None:
+    taken, bad, good = work.add.enqueue(), work.fail.enqueue(), work.add.enqueue()
+    actions.cancel(taken.id)
+    with unlogged():
+        drain()
+    actions.clear_failed(DeadFilter(message_ids=(bad.id,)))
+    broker.store_result("waits", waiting(message()))
+    ids = (taken.id, bad.id, good.id, "waits")
+    said = [named(examine_task(one), "state")[0][1].partition(":")[0] for one in ids]
+    assert said == ["cancelled", "failed", "completed", "waits or runs"]
 
 
 def test_the_outbox_is_looked_into_and_its_messages_are_found(stub_broker: EngineBroker) -> None:

@@ -169,7 +169,11 @@ def test_a_target_is_shown_without_its_secret(target: str, text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "target", ["ops@example.com", "mailto:nobody", "telegram:a b", "https://", "ftp://h/s3cret", "x"]
+    "target",
+    [
+        *("ops@example.com", "mailto:nobody", "telegram:a b", "https://", "ftp://h/s3cret", "x"),
+        *("https://h:port/s3cret", "https://h:70000/s3cret", "https://h/s3cret-é"),
+    ],
 )
 def test_a_target_of_no_kind_is_refused_without_showing_it(target: str) -> None:
     with pytest.raises(ValidationError, match="notices: ") as caught:

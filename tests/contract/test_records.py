@@ -85,7 +85,36 @@ def test_of_a_django_task_the_value_is_shown_and_no_secret(broker: EngineBroker)
     assert json.loads(paid.arguments) == {"card": "***", "amount": 7}
     assert json.loads(paid.result) == {"amount": 7, "card_token": "***"}
     assert json.loads(added.result) == 0
-    assert "4242" not in str(vars(paid))
+    assert "4242 4242" not in str(vars(paid))
+
+
+def test_of_a_django_task_with_a_context_no_secret_is_shown_either(
+    broker: EngineBroker, caplog: pytest.LogCaptureFixture
+) -> None:
+    result = work.pay_by_context.enqueue("4242 4242", 7)
+    with working(broker):
+        record = record_by_id(result.id, "dead_letter")
+    attempt = eventually(Attempt.objects.first)
+    result.refresh()
+    assert json.loads(record.arguments) == {"card": "***", "amount": 7}
+    assert "WARNING shop: card ***" in attempt.log
+    assert record.progress_note == "asked for ***"
+    assert "4242 4242" not in f"{vars(record)} {vars(attempt)} {result.errors}"
+    caplog.handler.setFormatter(logging.Formatter())
+    shown = [caplog.handler.format(line) for line in caplog.records if line.name != "shop"]
+    assert "4242 4242" not in str(shown) and "ValueError: card *** is refused" in str(shown)
+
+
+def test_a_backoff_that_fails_and_a_value_show_no_secret(
+    broker: EngineBroker, caplog: pytest.LogCaptureFixture
+) -> None:
+    work.runs.clear()
+    result = work.pay_again.enqueue("4242 4242")
+    with working(broker):
+        record = record_by_id(result.id, "completed")
+    assert record.result == '"paid by ***"'
+    shown = [caplog.handler.format(line) for line in caplog.records]
+    assert "4242 4242" not in str(shown) and "The backoff of task" in str(shown)
 
 
 def test_a_marked_or_hooked_argument_is_hidden_wherever_it_stands(broker: EngineBroker) -> None:
@@ -98,6 +127,21 @@ def test_a_marked_or_hooked_argument_is_hidden_wherever_it_stands(broker: Engine
         sent = [marked.send("4242 4242", "x"), hooked.send("DE0012345678"), broken.send("DE0012345678")]
         found = [json.loads(record_of(one, "completed").arguments) for one in sent]
     assert found == [{"card": "***", "note": "x"}, {"iban": "5678"}, {"iban": "***"}]
+
+
+def test_what_a_starred_parameter_takes_is_hidden_by_its_mark_and_name(broker: EngineBroker) -> None:
+    def marked(number: int, *pins: Secret[str], **more: Secret[str]) -> None: ...
+
+    def named(*api_keys: str, **passwords: str) -> None: ...
+
+    actors = declare(marked), declare(named)
+    with working(broker):
+        sent = [actor.send(7, "4242", mail="4343") for actor in actors]
+        found = [json.loads(record_of(one, "completed").arguments) for one in sent]
+    assert found == [
+        {"number": 7, "argument 2": "***", "mail": "***"},
+        {"argument 1": "***", "argument 2": "***", "mail": "***"},
+    ]
 
 
 def test_a_failure_keeps_each_attempt_without_the_secrets_of_its_arguments(broker: EngineBroker) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from django_cfg.tasks import Secret, compat, task
+from django_cfg.tasks import Secret, compat, current_task, task
 from django_cfg.tasks.backends import registry
 from django_cfg.tasks.compat import TaskContext
 
@@ -34,6 +35,21 @@ def echo(*args: Any, **kwargs: Any) -> Any:
 @task
 def pay(card: Secret[str], amount: int) -> dict[str, Any]:
     return {"amount": amount, "card_token": card}
+
+
+@task(takes_context=True)
+def pay_by_context(context: TaskContext[Any, Any], card: Secret[str], amount: int) -> None:
+    logging.getLogger("shop").warning("card %s", card)
+    current_task().progress(1, 2, f"asked for {card}")
+    raise ValueError(f"card {card} is refused")
+
+
+@task(max_attempts=2, backoff=lambda error, result: float(str(error)))
+def pay_again(card: Secret[str]) -> str:
+    runs.append("pay")
+    if len(runs) < 2:
+        raise ValueError(f"card {card} is refused")
+    return f"paid by {card}"
 
 
 @task

@@ -34,9 +34,10 @@ def post(
     """
     parts = urlsplit(url)
     host = parts.hostname or ""
-    _check_scheme(parts, host in private_hosts)
+    may_be_private = host in {name.lower() for name in private_hosts}
+    _check_scheme(parts, may_be_private)
     port = parts.port or (443 if parts.scheme == "https" else 80)
-    address = _resolved(host, port, is_private_allowed=host in private_hosts)
+    address = _resolved(host, port, is_private_allowed=may_be_private)
     connection = _Pinned(host, port, address, timeout_s, is_secure=parts.scheme == "https")
     try:
         status = _exchange(connection, parts, body)

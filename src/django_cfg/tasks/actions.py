@@ -16,6 +16,7 @@ from dramatiq import Message
 from django_cfg.errors import BrokerError, TaskError
 from django_cfg.tasks import queries, upkeep
 from django_cfg.tasks.audit import Act, Operator, audited, local_operator
+from django_cfg.tasks.brokers.actor import EngineActor
 from django_cfg.tasks.brokers.contract import DeadFilter
 from django_cfg.tasks.conf import records_alias
 from django_cfg.tasks.cron.due import moment_of
@@ -167,7 +168,7 @@ def enqueue(
         TaskError: no task of this name is declared, or the message is refused.
     """
     with audited("enqueue", task, by) as act:
-        actor = queries.broker().actors.get(task)
+        actor = queries.actor(task)
         if actor is None:
             known = ", ".join(sorted(queries.broker().actors)) or "none"
             raise TaskError(f"no task is named {task!r}; declared: {known}")
@@ -188,14 +189,16 @@ def enqueue_again(message_id: str, *, by: Operator | None = None) -> Message[Any
         message = letters[0].message if letters else None
         if message is None:
             raise BrokerError(f"no readable dead letter has the id {message_id!r}")
+        actor = queries.actor(message.actor_name)
+        ours = actor if isinstance(actor, EngineActor) else None
         copy: Message[Any] = Message(
             queue_name=message.queue_name,
             actor_name=message.actor_name,
             args=message.args,
             kwargs=message.kwargs,
-            options={"retry_of": message_id},
+            options={**(ours.copy_options(message) if ours else {}), "retry_of": message_id},
         )
-        sent = queries.broker().enqueue(copy)
+        sent = ours.dispatch(copy) if ours else queries.broker().enqueue(copy)
         act.affected = 1
         act.detail.append(sent.message_id)
     return sent

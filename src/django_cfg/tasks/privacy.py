@@ -9,7 +9,7 @@ import inspect
 import logging
 import re
 import typing
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Annotated, Any, TypeVar
@@ -53,27 +53,63 @@ def hides(name: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """What a task calls its arguments, and which of them it marks as `Secret`."""
+    """What a task calls its arguments, and which of them it marks as `Secret`.
+
+    Attributes:
+        keywords: names that stand for one parameter each.
+        rest, others: the parameters with one and with two stars; "" if there is none.
+    """
 
     names: tuple[str, ...] = ()
     secret: frozenset[str] = frozenset()
+    keywords: frozenset[str] = frozenset()
+    rest: str = ""
+    others: str = ""
 
     def name_of(self, position: int) -> str:
         return self.names[position] if position < len(self.names) else f"argument {position + 1}"
 
+    def named(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
+        """Each argument: the name it is shown under, the one that decides whether it is hidden, and its value."""
+        for position, value in enumerate(args):
+            name = self.name_of(position)
+            yield name, name if position < len(self.names) else self.rest or name, value
+        for name, value in kwargs.items():
+            is_other = bool(self.others) and name not in self.keywords
+            yield name, self.others if is_other and (self.others in self.secret or not hides(name)) else name, value
+
+
+def signature_of_task(actor: Any) -> Signature:
+    """The signature of a declared task, without what no message brings; an empty one if it is declared nowhere."""
+    return signature_of(actor.fn, getattr(actor, "arguments_of_its_own", 0)) if actor is not None else Signature()
+
 
 @lru_cache(maxsize=4096)
-def signature_of(function: Callable[..., Any] | None) -> Signature:
-    """The signature of a task's function; an empty one where Python cannot tell."""
+def signature_of(function: Callable[..., Any] | None, skipped: int = 0) -> Signature:
+    """The signature of a task's function; an empty one where Python cannot tell.
+
+    Parameters:
+        skipped: how many of its first parameters the engine fills in itself.
+    """
     if function is None:
         return Signature()
     try:
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):
         return Signature()
-    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    names = tuple(p.name for p in parameters if p.kind in kinds)
-    return Signature(names, frozenset(_marked(function)))
+    one = inspect.Parameter
+    by_position = _of_kind(parameters, one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)
+    return Signature(
+        names=by_position[skipped:],
+        secret=frozenset(_marked(function)),
+        keywords=frozenset(_of_kind(parameters, one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)),
+        rest="".join(_of_kind(parameters, one.VAR_POSITIONAL)),
+        others="".join(_of_kind(parameters, one.VAR_KEYWORD)),
+    )
+
+
+def _of_kind(parameters: Iterable[inspect.Parameter], *kinds: Any) -> tuple[str, ...]:
+    return tuple(parameter.name for parameter in parameters if parameter.kind in kinds)
 
 
 def _marked(function: Callable[..., Any]) -> Iterator[str]:
@@ -102,8 +138,8 @@ def shown_arguments(
         redact: the task's own hook; gets the dictionary made here and returns the one to keep. One that fails
             hides everything.
     """
-    named = {signature.name_of(i): value for i, value in enumerate(args)} | dict(kwargs)
-    shown = {name: HIDDEN if name in signature.secret else _shown(name, value, 0) for name, value in named.items()}
+    named = signature.named(args, kwargs)
+    shown = {name: HIDDEN if rule in signature.secret else _shown(rule, value, 0) for name, rule, value in named}
     if redact is None:
         return shown
     try:
@@ -150,9 +186,8 @@ def _shown_container(name: str, value: Any, depth: int) -> Any:
 def secrets_in(args: Sequence[Any], kwargs: Mapping[str, Any], signature: Signature) -> frozenset[str]:
     """The hidden values among some arguments, as they would look in a text."""
     found: set[str] = set()
-    named = [(signature.name_of(i), value) for i, value in enumerate(args)] + list(kwargs.items())
-    for name, value in named:
-        _collect(value, found, is_hidden=name in signature.secret or hides(name))
+    for _, rule, value in signature.named(args, kwargs):
+        _collect(value, found, is_hidden=rule in signature.secret or hides(rule))
     return frozenset(found)
 
 
@@ -169,10 +204,26 @@ def _collect(value: Any, found: set[str], *, is_hidden: bool) -> None:
             found.update({text, repr(text)[1:-1]})
 
 
-def scrubbed(text: str, secrets: frozenset[str] = frozenset()) -> str:
-    """A text without these values, without passwords of URLs and without what is assigned to a secret name."""
+def without(value: Any, secrets: frozenset[str]) -> Any:
+    """A value as `shown_value` makes it, with none of these in it."""
+    if isinstance(value, dict):
+        return {without(key, secrets): without(item, secrets) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [without(item, secrets) for item in value]
+    if isinstance(value, str):
+        return _replaced(value, secrets)
+    return HIDDEN if str(value) in secrets else value
+
+
+def _replaced(text: str, secrets: frozenset[str]) -> str:
     for secret in sorted(secrets, key=len, reverse=True):
         text = text.replace(secret, HIDDEN)
+    return text
+
+
+def scrubbed(text: str, secrets: frozenset[str] = frozenset()) -> str:
+    """A text without these values, without passwords of URLs and without what is assigned to a secret name."""
+    text = _replaced(text, secrets)
     if "://" in text:
         text = _URL_PASSWORD.sub(rf"\1:{HIDDEN}@", text)
     return _ASSIGNED.sub(rf"\1{HIDDEN}", text)

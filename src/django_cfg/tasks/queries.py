@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import cast
+from typing import Any, cast
 
 import dramatiq
+from dramatiq import Actor
 
 from django_cfg.errors import FilterError
-from django_cfg.tasks import conf
+from django_cfg.tasks import compat, conf
+from django_cfg.tasks.backends.ours import backends_of_ours
 from django_cfg.tasks.brokers.base import EngineBroker
 from django_cfg.tasks.brokers.contract import DeadFilter, DeadLetterInfo, QueueStats
 from django_cfg.tasks.brokers.outbox import look
@@ -34,6 +36,20 @@ __all__ = ["Page", "Span", "TaskDetail", "TaskFilter", "TaskStats", "TaskSummary
 def broker() -> EngineBroker:
     """The broker of this project."""
     return cast("EngineBroker", dramatiq.get_broker())
+
+
+def brokers() -> list[EngineBroker]:
+    """The broker of this project, and those that backends of Django tasks have for themselves."""
+    own = broker()
+    others = [backend.broker for backend in backends_of_ours()] if compat.is_installed() else []
+    return [own, *{id(one): one for one in others if one is not own}.values()]
+
+
+def actor(task: str) -> Actor[Any, Any] | None:
+    """The declared task of this name. Task modules are imported for one that is unknown so far."""
+    if task not in broker().actors:
+        discover(conf.read())
+    return broker().actors.get(task)
 
 
 def policy() -> Policy:

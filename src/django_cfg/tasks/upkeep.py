@@ -86,8 +86,16 @@ def _chunks(records: Iterator[TaskRecord]) -> Iterator[list[TaskRecord]]:
 
 
 def _letters(ids: Sequence[str]) -> dict[str, DeadLetterInfo]:
-    found = queries.broker().dead_letters(DeadFilter(message_ids=tuple(ids)), len(ids))
-    return {letter.message_id: letter for letter in found}
+    only = DeadFilter(message_ids=tuple(ids))
+    return {letter.message_id: letter for broker in queries.brokers() for letter in broker.dead_letters(only, len(ids))}
+
+
+def _holds(message_id: str) -> bool | None:
+    """Whether a broker of this project still has a message; None: none says so, and one of them could not."""
+    brokers = queries.brokers()
+    if any(broker.supports_find and broker.holds(message_id) for broker in brokers):
+        return True
+    return False if all(broker.supports_find for broker in brokers) else None
 
 
 def _write(record: TaskRecord, fields: dict[str, Any]) -> bool:
@@ -106,7 +114,7 @@ def _ended(record: TaskRecord, letter: DeadLetterInfo | None) -> dict[str, Any] 
     if letter is not None:
         told = {"reason": letter.reason, "error": letter.error}
         return {"state": State.DEAD_LETTER.value, "finished_at": now, "order_key": FINAL_WORD, **told}
-    if queries.broker().holds(record.message_id):
+    if _holds(record.message_id) is not False:
         return None
     reason = "it has ended; the record of its end was lost"
     return {"state": State.COMPLETED.value, "finished_at": now, "order_key": FINAL_WORD, "reason": reason}
@@ -114,9 +122,10 @@ def _ended(record: TaskRecord, letter: DeadLetterInfo | None) -> dict[str, Any] 
 
 def _risen(record: TaskRecord, letter: DeadLetterInfo | None) -> dict[str, Any] | None:
     """A dead letter that is gone: it runs again, or it was cleared and its record goes too."""
-    if letter is not None:
+    is_held = None if letter is not None else _holds(record.message_id)
+    if is_held is None:
         return None
-    return dict(RISEN) if queries.broker().holds(record.message_id) else {}
+    return dict(RISEN) if is_held else {}
 
 
 RISEN: dict[str, Any] = {

@@ -6,19 +6,25 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dramatiq import Actor, Message
 
 from django_cfg.tasks.brokers import codec
 from django_cfg.tasks.brokers.contract import DeadFilter, DeadLetterInfo, FollowUp
+from django_cfg.tasks.brokers.endings import FINDABLE
 from django_cfg.tasks.models import OutboxMessage
 from django_cfg.tasks.worker.engine_worker import EngineWorker
 from django_cfg.tasks.worker.inline import InlineWorker
 from django_cfg.testing.memory import Errors, MemoryBroker, in_place_of_the_projects, memory_broker
 
+if TYPE_CHECKING:
+    from django_cfg.tasks.compat import AnyTask
+
 #: More runs than this in one call are taken for tasks that send each other for ever.
 MOST_RUNS = 10_000
+#: How much time may go by between `using(run_after=...)` and `enqueue()` in a test that asserts the delay.
+MOMENT_MS = 1000
 EVERYTHING = DeadFilter(everything=True)
 
 
@@ -71,7 +77,7 @@ class TaskKit:
 
     def assert_enqueued(
         self,
-        task: Actor[Any, Any] | str,
+        task: Actor[Any, Any] | AnyTask | str,
         *,
         args: tuple[Any, ...] | None = None,
         kwargs: dict[str, Any] | None = None,
@@ -82,21 +88,23 @@ class TaskKit:
         """Fail unless the task was sent; a send counts if its transaction is committed or still open.
 
         Parameters:
+            task: an actor, a Django task, or the name of one.
             args, kwargs, queue: what it was sent with; None: anything.
-            delay: milliseconds or a timedelta; 0 asserts that there was none.
+            delay: milliseconds or a timedelta; 0 asserts that there was none. Of a Django task with `run_after` the
+                time until then, within a second.
             times: exactly so often; None: at least once.
 
         Returns:
             The messages.
         """
-        name = task if isinstance(task, str) else task.actor_name
+        name = _name_of(task)
         same = [item for item in self._sent() if item.message.actor_name == name]
         found = [item.message for item in same if _fits(item, args, kwargs, queue, delay)]
         if (times is None and not found) or (times is not None and len(found) != times):
             raise AssertionError(self._complaint(name, same, len(found), times))
         return found
 
-    def assert_not_enqueued(self, task: Actor[Any, Any] | str, **given: Any) -> None:
+    def assert_not_enqueued(self, task: Actor[Any, Any] | AnyTask | str, **given: Any) -> None:
         """Fail if the task was sent like this; takes what `assert_enqueued` takes."""
         self.assert_enqueued(task, times=0, **given)
 
@@ -249,6 +257,13 @@ def task_kit() -> Iterator[TaskKit]:
         yield TaskKit(broker, errors)
 
 
+def _name_of(task: Actor[Any, Any] | AnyTask | str) -> str:
+    if isinstance(task, str):
+        return task
+    name: str = task.actor_name if isinstance(task, Actor) else task.module_path
+    return name
+
+
 def _fits(
     item: FollowUp,
     args: tuple[Any, ...] | None,
@@ -262,9 +277,17 @@ def _fits(
         lambda: args is None or list(message.args) == list(args),
         lambda: kwargs is None or message.kwargs == kwargs,
         lambda: queue is None or message.queue_name == queue,
-        lambda: wanted_ms is None or round(item.delay_ms) == round(wanted_ms),
+        lambda: wanted_ms is None or _is_as_long(item, wanted_ms),
     ]
     return all(check() for check in checks)
+
+
+def _is_as_long(item: FollowUp, wanted_ms: float) -> bool:
+    """To the millisecond; a Django task waits for a moment, which was a little further when somebody wrote it down."""
+    declared = item.message.options.get(FINDABLE)
+    has_moment = isinstance(declared, dict) and "run_after" in declared
+    short_ms = round(wanted_ms) - round(item.delay_ms)
+    return 0 <= short_ms < MOMENT_MS if has_moment else short_ms == 0
 
 
 def _call(item: FollowUp) -> str:

@@ -21,13 +21,15 @@ from django_cfg.tasks.conf import TaskSettings
 
 
 class MemoryBroker(StubBroker):
-    """A stub broker for one test.
+    """A stub broker for one test, in place of every broker of the project.
 
     Attributes:
         accepted: every message that was stored, with its delay, in order; also those that have run since.
         noted: ids of messages that were sent, with the database whose transaction was open then, else "".
         on_accepted: called after each store.
     """
+
+    stands_in = True
 
     def __init__(self, settings: TaskSettings, middleware: list[Middleware]) -> None:
         super().__init__(settings, middleware)

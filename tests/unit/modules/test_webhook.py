@@ -90,7 +90,7 @@ def test_a_name_is_resolved_once_and_that_address_is_used(stub: Server, monkeypa
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", address)]
 
     monkeypatch.setattr(socket, "getaddrinfo", rebinding)
-    webhook.post("http://hooks.example/x", {}, private_hosts=["hooks.example"])
+    webhook.post("http://hooks.example/x", {}, private_hosts=["Hooks.Example"])
     assert asked == ["hooks.example"]
     assert len(stub.got) == 1
 

@@ -18,6 +18,7 @@ from django_cfg.testing import EagerTasksMixin, TaskFailed, TaskKit, TasksMixin
 from django_cfg.testing import task_kit as make_kit
 from django_cfg.testing.kit import Worker
 from django_cfg.testing.pytest_plugin import eager_tasks, task_kit, task_worker
+from tests.contract import work
 
 RUNS: list[str] = []
 
@@ -112,6 +113,22 @@ def test_a_send_that_has_run_was_still_sent(kit: TaskKit) -> None:
     assert kit.run() == 1
     kit.assert_enqueued(NOTE, times=1)
     assert RUNS == ["x"]
+
+
+def test_a_django_task_is_seen_as_an_actor_is(kit: TaskKit) -> None:
+    work.add.using(run_after=timedelta(hours=1)).enqueue(1, b=2)
+    kit.assert_enqueued(work.add, args=(1,), kwargs={"b": 2}, delay=timedelta(hours=1), times=1)
+    kit.assert_not_enqueued(work.echo)
+    with pytest.raises(AssertionError, match=r"tests\.contract\.work\.echo, got 0; it was not sent at all"):
+        kit.assert_enqueued(work.echo)
+
+
+def test_a_backend_with_a_broker_of_its_own_is_on_the_kit_too(kit: TaskKit, settings: Any) -> None:
+    fast = {**settings.TASKS["default"], "OPTIONS": {"broker_url": "redis://127.0.0.1:1/0"}}  # nobody answers there
+    settings.TASKS = {**settings.TASKS, "fast": fast}
+    result = work.add.using(backend="fast").enqueue(1, 2)
+    kit.assert_enqueued(work.add)
+    assert (kit.run(), result.get(timeout=1)) == (1, 3)
 
 
 def test_one_test_sees_nothing_of_another_and_the_projects_broker_comes_back() -> None:

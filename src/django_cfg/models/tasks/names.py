@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from urllib.parse import urlsplit
 
 from django_cfg.errors import ConfigurationError
 from django_cfg.redact import redact_value
@@ -94,6 +95,15 @@ def check_listen(text: str) -> str:
     return text
 
 
+def _is_url_behind(rest: str) -> bool:
+    """Whether this, behind a scheme, is a URL to which a request can be sent: ASCII behind the host, as HTTP has it."""
+    try:
+        port = urlsplit(rest).port
+    except ValueError:
+        return False
+    return port != 0 and re.fullmatch(r"//[^/@\s]+(/[!-~]*)?", rest) is not None
+
+
 def check_target(target: str) -> str:
     """Who is told of dead letters, as it is. The path of a webhook is a secret and never shown.
 
@@ -101,7 +111,7 @@ def check_target(target: str) -> str:
         ConfigurationError: it is neither a mail address, a chat nor a webhook.
     """
     scheme, colon, rest = target.partition(":")
-    is_webhook = scheme in ("https", "http") and re.fullmatch(r"//[^/@\s]+(/\S*)?", rest)
+    is_webhook = scheme in ("https", "http") and _is_url_behind(rest)
     is_mail = scheme == "mailto" and re.fullmatch(r"[^@\s,]+@[^@\s,]+(,[^@\s,]+@[^@\s,]+)*", rest)
     is_chat = scheme == "telegram" and re.fullmatch(r"-?\d+|@\w+", rest)
     if not (is_webhook or is_mail or is_chat):

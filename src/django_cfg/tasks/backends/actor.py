@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakKeyDictionary
 
 from asgiref.sync import async_to_sync
+from dramatiq import Message
 from dramatiq import asyncio as dramatiq_asyncio
 from dramatiq.middleware import CurrentMessage
 
 from django_cfg.errors import InvalidTaskOption, PayloadTooLarge
-from django_cfg.tasks.backends import lost, registry, signals, wire
+from django_cfg.tasks.backends import lost, registry, results, signals, stores, wire
 from django_cfg.tasks.backends.hooks import TaskHooks
 from django_cfg.tasks.backends.ours import backends_of_ours
 from django_cfg.tasks.backends.run import Run
@@ -46,6 +47,11 @@ class TaskActor(EngineActor[Any, Any]):
     task: AnyTask
     is_async = False
 
+    @property
+    def arguments_of_its_own(self) -> int:
+        """How many arguments come before those of the message: the context, if the task takes it."""
+        return int(self.task.takes_context)
+
     def __call__(self, *args: Any, **kwargs: Any) -> None:
         message: Any = CurrentMessage.get_current_message()
         message.run = run = Run(message, self.task)
@@ -57,11 +63,27 @@ class TaskActor(EngineActor[Any, Any]):
         value = function(*context, *args, **kwargs)
         run.value = value if type(value) in PLAIN else self._checked(value)
 
+    def message_with_options(
+        self, *, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None, **given: Any
+    ) -> Message[Any]:
+        """Sent by its name, as operators do, it is a Django task like any other: its result can be read."""
+        message = super().message_with_options(args=args, kwargs=kwargs, **given)
+        return message.copy(options={**_usual_options(self.task), **given})
+
+    def dispatch(self, message: Message[Any], delay: Any = None) -> Message[Any]:
+        broker = cast("EngineBroker", self.broker)
+        if not broker.supports_find:
+            stores.note_waiting(broker, message)
+        return super().dispatch(message, delay)
+
     def tick_options(self) -> dict[str, Any]:
         """As if it had been enqueued by hand: the limits and the backend of the task."""
-        backend: Any = self.task.get_backend()
-        options: dict[str, Any] = backend.options_of(self.task)
-        return options
+        return _usual_options(self.task)
+
+    def copy_options(self, message: Message[Any]) -> dict[str, Any]:
+        """As if it had been enqueued by hand once more, with what `using()` said then."""
+        given = message.options.get(wire.DECLARED) or {}
+        return _usual_options(results.task_of(message.actor_name, message.queue_name, given))
 
     def _checked(self, value: Any) -> Any:
         """The value as it will come back.
@@ -78,6 +100,14 @@ class TaskActor(EngineActor[Any, Any]):
                 "store the data and return its key"
             )
         return plain
+
+
+def _usual_options(task: AnyTask) -> dict[str, Any]:
+    """What a message of the task carries; one that was declared with a foreign backend goes by way of our first."""
+    ours = {backend.alias: backend for backend in backends_of_ours()}
+    backend = ours.get(task.backend) or next(iter(ours.values()), None)
+    options: dict[str, Any] = {} if backend is None else backend.options_of(task)
+    return options
 
 
 def _in_a_loop(function: Callable[..., Any]) -> Callable[..., Any]:

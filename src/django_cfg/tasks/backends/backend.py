@@ -19,6 +19,7 @@ from django_cfg.tasks.backends import actor, options, registry, results, signals
 from django_cfg.tasks.backends.task import EngineTask
 from django_cfg.tasks.brokers import codec
 from django_cfg.tasks.brokers.actor import new_id
+from django_cfg.tasks.brokers.contract import DeadFilter
 from django_cfg.tasks.brokers.transactions import open_transaction
 from django_cfg.tasks.compat import (
     AnyResult,
@@ -26,6 +27,7 @@ from django_cfg.tasks.compat import (
     BaseTaskBackend,
     InvalidTask,
     TaskResultDoesNotExist,
+    TaskResultStatus,
     task_enqueued,
 )
 from django_cfg.units import s_to_ms, timedelta_to_ms
@@ -99,6 +101,8 @@ class EngineBackend(BaseTaskBackend):
             found = self._find(message.message_id) if getattr(task, "unique", False) else None
             if found is not None and not found.is_finished:
                 return found
+            if found is not None and found.status == TaskResultStatus.FAILED:
+                broker.clear_dead(DeadFilter(message_ids=(found.id,)))  # others do it as they accept the message
             stores.note_waiting(broker, message)
         _store(broker, message, task.run_after)
         if getattr(task, "unique", False):

@@ -16,6 +16,7 @@ from django_cfg.tasks.backends.task import EngineTask
 from django_cfg.tasks.brokers.collector import Collector, as_stored, describe, secrets_of
 from django_cfg.tasks.brokers.contract import ResultEntry
 from django_cfg.tasks.compat import TaskError, TaskResultStatus, task_finished
+from django_cfg.tasks.log import hiding
 from django_cfg.units import days_to_ms, s_to_ms
 
 logger = logging.getLogger(__name__)
@@ -23,6 +24,9 @@ logger = logging.getLogger(__name__)
 
 class TaskHooks(Middleware):
     """Stands so early in the list that its after-hooks run last, when it is decided what becomes of a task."""
+
+    def __init__(self) -> None:
+        signals.logger.addFilter(hiding.CLEAN)  # the framework's own receiver writes the exception of a failed task
 
     def after_process_message(
         self, broker: Any, message: Any, *, result: Any = None, exception: BaseException | None = None
@@ -35,8 +39,15 @@ class TaskHooks(Middleware):
             if not collector.hook_errors:  # else the engine runs it again or buries it
                 _finish(broker, collector, run, TaskResultStatus.SUCCESSFUL)
             return
-        run.fail(_error(exception, secrets_of(as_stored(message.claim), broker.actors.get(message.actor_name))))
-        if collector.retry_message is not None and _may_retry(collector, message, run, exception):
+        with hiding.keeping_out(secrets_of(as_stored(message.claim), broker.actors.get(message.actor_name))) as hidden:
+            self._after_failure(broker, message, run, exception, hidden)
+
+    def _after_failure(
+        self, broker: Any, message: Any, run: Run, exception: BaseException, hidden: frozenset[str]
+    ) -> None:
+        collector: Collector = broker.collecting()
+        run.fail(_error(exception, hidden))
+        if collector.retry_message is not None and _may_retry(collector, message, run, exception, hidden):
             message.options[wire.ATTEMPTS] = run.history()
             collector.waiting_ttl_ms = None if broker.supports_find else _ttl_ms(broker)
             text = run.errors[-1].traceback.rstrip()
@@ -57,12 +68,12 @@ class TaskHooks(Middleware):
         _finish(broker, broker.collecting(), run, TaskResultStatus.FAILED)
 
 
-def _error(exception: BaseException, secrets: frozenset[str]) -> TaskError:
-    failure = describe(exception, secrets)
+def _error(exception: BaseException, hidden: frozenset[str]) -> TaskError:
+    failure = describe(exception, hidden)
     return TaskError(exception_class_path=failure.path, traceback=failure.traceback)
 
 
-def _may_retry(collector: Collector, message: Any, run: Run, exception: BaseException) -> bool:
+def _may_retry(collector: Collector, message: Any, run: Run, exception: BaseException, hidden: frozenset[str]) -> bool:
     """Ask the task's own backoff; takes the retry back where it says no."""
     backoff = run.task.backoff if isinstance(run.task, EngineTask) else None
     if not callable(backoff):
@@ -70,8 +81,9 @@ def _may_retry(collector: Collector, message: Any, run: Run, exception: BaseExce
     try:
         seconds = backoff(exception, run.result)
         delay_ms = None if seconds is None else max(0, s_to_ms(seconds))
-    except Exception:
-        logger.exception("The backoff of task %s failed; the engine's own holds.", message.actor_name)
+    except Exception as error:  # noqa: BLE001 - a function of the project, and the engine has an answer of its own
+        words = "The backoff of task %s failed; the engine's own holds."
+        hiding.write(logger, words, message.actor_name, error=error, secrets=hidden)
         return True
     if delay_ms is None:
         collector.retry_message = None

@@ -43,7 +43,7 @@ def broker_of(url: str | None) -> EngineBroker:
     if not hasattr(own, "settings"):
         raise ImproperlyConfigured("EngineBackend needs the broker of 'django_cfg.apps.tasks' in INSTALLED_APPS")
     broker = cast("EngineBroker", own)
-    if url is None or url == broker.settings.broker_url:
+    if url is None or url == broker.settings.broker_url or broker.stands_in:
         return broker
     if url not in _others:
         # By name: it imports models, and a backend is made before they are there.

@@ -60,10 +60,18 @@ class EngineActor(Actor[P, R]):
         """
         self._refuse_in_async_code()
         message = self.message_with_options(args=args, kwargs=kwargs, **given)
+        return self.dispatch(message, delay)
+
+    def dispatch(self, message: Message[R], delay: Any = None) -> Message[R]:
+        """Enqueue a message of this task."""
         return cast("Message[R]", self.broker.enqueue(message, delay=delay))
 
     def tick_options(self) -> dict[str, Any]:
         """What a message that a schedule makes carries besides its schedule."""
+        return {}
+
+    def copy_options(self, message: Message[R]) -> dict[str, Any]:
+        """What a copy of a message carries that is sent as a task of its own."""
         return {}
 
     async def asend(self, *args: P.args, **kwargs: P.kwargs) -> Message[R]:

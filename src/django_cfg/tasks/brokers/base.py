@@ -62,6 +62,7 @@ class EngineBroker(Broker):
             `running` and `retrying` are None, and `scheduled` leaves out short delays.
         sends_ahead: messages come to a worker before it asks; what it gives back may come to it again.
         settles_for_the_dead: a session outlives its process, so another one can exchange in its name.
+        stands_in: for tests; while it is the project's, backends of Django tasks with a broker of their own use it too.
     """
 
     is_transactional = False
@@ -75,6 +76,7 @@ class EngineBroker(Broker):
     counts_exactly = True
     sends_ahead = False
     settles_for_the_dead = True
+    stands_in = False
 
     def __init__(self, settings: TaskSettings, middleware: list[Middleware]) -> None:
         self.settings = settings

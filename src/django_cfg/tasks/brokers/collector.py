@@ -22,7 +22,7 @@ from django_cfg.tasks.brokers import codec
 from django_cfg.tasks.brokers.contract import Claim, Failure, FollowUp, Outcome, ResultEntry
 from django_cfg.tasks.brokers.endings import ended_badly, waiting
 from django_cfg.tasks.lifecycle import Kind
-from django_cfg.tasks.privacy import scrubbed, secrets_in, signature_of
+from django_cfg.tasks.privacy import scrubbed, secrets_in, signature_of_task
 from django_cfg.tasks.records.fingerprint import fingerprint, frames_of
 
 MACHINERY = ("django_cfg.tasks.", "dramatiq.")
@@ -179,7 +179,7 @@ def describe(error: BaseException, secrets: frozenset[str] = frozenset()) -> Fai
 
 def secrets_of(message: Message[Any], actor: Actor[Any, Any] | None) -> frozenset[str]:
     """Values among a message's arguments that must not show up in the texts of its errors."""
-    return secrets_in(message.args, message.kwargs, signature_of(actor.fn if actor is not None else None))
+    return secrets_in(message.args, message.kwargs, signature_of_task(actor))
 
 
 def text_of(error: BaseException) -> str:

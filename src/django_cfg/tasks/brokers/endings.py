@@ -29,14 +29,18 @@ def ended_badly(reason: str, *, ttl_ms: int = DEAD_RESULT_TTL_MS) -> ResultEntry
 
 
 def cancelled(body: str = "") -> ResultEntry:
-    """What is left of a cancelled message; with its body, because no dead letter keeps that."""
+    """What is left of a cancelled message; of a Django task with its body, because no dead letter keeps that."""
     entry = ended_badly(CANCELLED)
-    if not body:
-        return entry
+    if not _is_findable(body):
+        return entry  # nobody asks for its arguments, and they may be secrets
+    return ResultEntry({**entry.value, "at": round(time.time() * 1000), "message": codec.loads(body)}, entry.ttl_ms)
+
+
+def _is_findable(body: str) -> bool:
     try:
-        return ResultEntry({**entry.value, "at": round(time.time() * 1000), "message": codec.loads(body)}, entry.ttl_ms)
+        return FINDABLE in body and FINDABLE in codec.decode(body).options
     except ValueError:
-        return entry  # nobody can read it
+        return False  # nobody can read it
 
 
 def waiting(message: Message[Any], *, ttl_ms: int = DEAD_RESULT_TTL_MS) -> ResultEntry:
@@ -51,6 +55,20 @@ class DeadLettered(Exception):
 def returned(value: Any) -> Any:
     """What a task returned, out of what is kept as its result."""
     return value.get(RETURNED) if isinstance(value, dict) and WHOLE in value else value
+
+
+def ending(value: Any) -> str:
+    """How the task ended of which this is kept as its result: completed, failed or cancelled; "" if it has not."""
+    if not isinstance(value, dict):
+        return "completed"
+    if WAITS in value and "message" in value:
+        return ""
+    if WHOLE in value:
+        return "completed" if value.get("status") == "SUCCESSFUL" else "failed"
+    taken_away = ended_badly(CANCELLED).value
+    if value.get("__t") != taken_away["__t"]:
+        return "completed"
+    return "cancelled" if value.get("exn") == taken_away["exn"] else "failed"
 
 
 def died_with_its_process(times: int) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from django_cfg.tasks import conf, queries
 from django_cfg.tasks.brokers.base import EngineBroker
 from django_cfg.tasks.brokers.contract import DeadFilter, Whereabouts
+from django_cfg.tasks.brokers.endings import ending
 from django_cfg.tasks.brokers.outbox import look
 from django_cfg.tasks.brokers.process import identity, is_gone
 from django_cfg.tasks.doctor.fact import Fact, fail, ok, unknown, warn
@@ -146,8 +147,14 @@ def _attempt(message_id: str) -> Iterator[Fact]:
 
 
 def _result(broker: EngineBroker, message_id: str) -> Iterator[Fact]:
-    if broker.load_result(message_id)[0]:
-        yield ok("state", "completed: its result is kept; no record of it is")
+    is_kept, value = broker.load_result(message_id)
+    if not is_kept:
+        return
+    ended = ending(value)
+    if ended:
+        yield ok("state", f"{ended}: its result is kept; no record of it is")
+    else:
+        yield ok("state", "waits or runs: which of both, and why, this broker cannot tell of a single task")
 
 
 def _nobody_knows() -> Fact:

@@ -14,7 +14,7 @@ from dramatiq import Actor
 from django_cfg.tasks.events import TaskSettled
 from django_cfg.tasks.lifecycle import AFTER, CANCELLED, FINAL, Kind, State
 from django_cfg.tasks.models import Attempt
-from django_cfg.tasks.privacy import scrubbed, secrets_in, shown_arguments, shown_value, signature_of
+from django_cfg.tasks.privacy import scrubbed, secrets_in, shown_arguments, shown_value, signature_of_task, without
 from django_cfg.tasks.records.running import Progress, Running
 
 LONGEST_ARGUMENTS = 4000
@@ -111,11 +111,11 @@ class Rows:
         lines, progress = (task.lines, task.progress) if task is not None else ((), None)
         return (
             self._arguments(body, actor) if event.body else "",
-            result_text(event.result) if event.result is not None else "",
+            result_text(event.result, body, actor) if event.result is not None else "",
             *(event.reason[:200], event.error_type[:200], event.error, event.fingerprint),
             *links(body.options, actor),
             log_text(lines, body, actor) if lines else "",
-            *(progress or _NO_PROGRESS),
+            *progress_of(progress, body, actor),
         )
 
     def running(self, task: Running, at: float) -> Row:
@@ -124,7 +124,6 @@ class Rows:
         message = claim.message
         body, actor = read_body(claim.body), self._actors.get(message.actor_name)
         retries = int(body.options.get("retries", 0))
-        progress: Progress | tuple[float | None, float | None, str] = task.progress or _NO_PROGRESS
         return (
             *(message.message_id, message.actor_name, message.queue_name, State.RUNNING.value),
             *(retries + 1, retries, 0.0, 0.0),
@@ -133,7 +132,7 @@ class Rows:
             self._arguments(body, actor),
             *("", "", "", "", ""),
             *links(body.options, actor),
-            *("", *progress),
+            *("", *progress_of(task.progress, body, actor)),
             *(claim.generation, claim.fence * WRITES_OF_A_CLAIM + min(task.writes, OUTCOME - 2)),
         )
 
@@ -160,7 +159,7 @@ class Rows:
     def _arguments(self, body: Body, actor: Actor[Any, Any] | None) -> str:
         if not body.args and not body.kwargs:
             return "{}"
-        signature = signature_of(actor.fn if actor is not None else None)
+        signature = signature_of_task(actor)
         redact = actor.options.get("redact") if actor is not None else None
         return cut(as_json(shown_arguments(body.args, body.kwargs, signature, redact)), LONGEST_ARGUMENTS)
 
@@ -194,14 +193,27 @@ def attempts_of(event: TaskSettled) -> int:
     return event.retries + (0 if event.kind is Kind.RETRY else 1)
 
 
-def result_text(value: Any) -> str:
+def result_text(value: Any, body: Body, actor: Actor[Any, Any] | None) -> str:
     """What a task returned, as bounded JSON."""
-    return cut(as_json(shown_value("result", value)), LONGEST_RESULT)
+    shown, secrets = shown_value("result", value), secrets_of(body, actor)
+    return cut(as_json(without(shown, secrets) if secrets else shown), LONGEST_RESULT)
+
+
+def progress_of(
+    progress: Progress | None, body: Body, actor: Actor[Any, Any] | None
+) -> tuple[float | None, float | None, str]:
+    """How far a task says it is."""
+    done, total, note = progress or _NO_PROGRESS
+    return done, total, scrubbed(note, secrets_of(body, actor)) if note else ""
 
 
 def log_text(lines: Iterable[str], body: Body, actor: Actor[Any, Any] | None) -> str:
-    secrets = secrets_in(body.args, body.kwargs, signature_of(actor.fn if actor is not None else None))
-    return scrubbed("\n".join(lines).replace("\0", "\\x00"), secrets)
+    return scrubbed("\n".join(lines).replace("\0", "\\x00"), secrets_of(body, actor))
+
+
+def secrets_of(body: Body, actor: Actor[Any, Any] | None) -> frozenset[str]:
+    """The hidden values among the arguments of a stored message."""
+    return secrets_in(body.args, body.kwargs, signature_of_task(actor))
 
 
 def links(options: Mapping[str, Any], actor: Actor[Any, Any] | None) -> tuple[str, str, str]:

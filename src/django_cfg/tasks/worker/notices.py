@@ -94,11 +94,11 @@ def shown(target: str) -> str:
 
 
 class Teller:
-    """Tells one target. Of all keepers one does, by a row in the database of the records."""
+    """Tells one target. Of all keepers of a broker one does, by a row in the database of the records."""
 
     def __init__(self, broker: EngineBroker, settings: TaskSettings, target: str) -> None:
         self._broker, self._settings, self._target = broker, settings, target
-        self._name = "notice:" + hashlib.sha256(target.encode()).hexdigest()[:24]
+        self._name = "notice:" + hashlib.sha256(f"{target}{broker.name}".encode()).hexdigest()[:24]
         self._send: Callable[..., Any] = import_string(SENDERS[urlsplit(target).scheme])
 
     def turn(self) -> float:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import threading
 import time
-import traceback
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +18,8 @@ from django_cfg.tasks.brokers.base import EngineBroker
 from django_cfg.tasks.brokers.collector import as_stored, secrets_of
 from django_cfg.tasks.brokers.contract import ClaimedMessage, Outcome
 from django_cfg.tasks.lifecycle import CANCELLED
+from django_cfg.tasks.log import hiding
 from django_cfg.tasks.middleware.interrupts import TaskSlot
-from django_cfg.tasks.privacy import scrubbed
 from django_cfg.tasks.records import cancelling
 from django_cfg.tasks.worker.backlog import Backlog
 from django_cfg.tasks.worker.exchange import ExchangeThread, released, unmanageable
@@ -157,15 +155,8 @@ class EngineThread(WorkerThread):
         elif throws and isinstance(error, throws):
             self.logger.info("Task %s %s ended with its expected %s.", *name, type(error).__name__)
         else:
-            self._log_failure(name, error, secrets_of(as_stored(message.claim), actor))
-
-    def _log_failure(self, name: tuple[str, str], error: BaseException, secrets: frozenset[str]) -> None:
-        """The exception itself where it holds no secret, for handlers that look into it; else its text without them."""
-        text = "".join(traceback.format_exception(error))
-        if scrubbed(text, secrets) == text:
-            self.logger.log(logging.ERROR, "Task %s %s failed.", *name, exc_info=error)
-        else:
-            self.logger.log(logging.ERROR, "Task %s %s failed.\n%s", *name, scrubbed(text, secrets).rstrip())
+            secrets = secrets_of(as_stored(message.claim), actor)
+            hiding.write(self.logger, "Task %s %s failed.", *name, error=error, secrets=secrets)
 
 
 def was_cancelled(message: ClaimedMessage, error: BaseException | None) -> bool:

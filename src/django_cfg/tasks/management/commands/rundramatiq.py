@@ -19,7 +19,7 @@ from django.db import DatabaseError
 
 from django_cfg.errors import ConfigurationError
 from django_cfg.redact import redact_url
-from django_cfg.tasks import compat, conf, upkeep
+from django_cfg.tasks import compat, conf, queries, upkeep
 from django_cfg.tasks.brokers.base import EngineBroker
 from django_cfg.tasks.brokers.database.broker import DatabaseBroker, has_tables, no_tables
 from django_cfg.tasks.brokers.outbox.relay import Relay, aliases
@@ -200,9 +200,9 @@ def become(born: spawn.Birth, main: Callable[[int], None]) -> int:
 
 
 def chores(broker: EngineBroker, ledgers: Ledgers) -> list[Chore]:
-    """What the keeper does beside the workers of this project."""
+    """What the keeper does beside the workers of a broker. Schedules belong to the project's, whoever ticks."""
     relays = [Chore(f"outbox of {alias}", Relay(broker, alias).turn) for alias in aliases()]
-    return [leases.chore(broker, ledgers), *relays, *schedule_chores(broker, conf.read())]
+    return [leases.chore(broker, ledgers), *relays, *schedule_chores(queries.broker(), conf.read())]
 
 
 def refuse_without_tables(broker: Any) -> None:

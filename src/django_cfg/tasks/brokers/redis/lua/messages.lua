@@ -111,10 +111,17 @@ local function bury(m, info)
     redis.call('SREM', G.cancelled, m.id)
 end
 
--- The verdict, and in it the message: no dead letter keeps that.
+-- Whether a message is a Django task, as `endings.FINDABLE` marks it.
+local function is_findable(body)
+    local is_read, message = pcall(cjson.decode, body)
+    local options = is_read and type(message) == 'table' and message.options
+    return type(options) == 'table' and options.django_task ~= nil
+end
+
+-- The verdict, and of a Django task the message in it: no dead letter keeps that.
 local function with_message(verdict, text)
     local body = text and string.match(text, '^[^\n]*\n(.*)$')
-    if not body or not pcall(cjson.decode, body) then
+    if not body or not is_findable(body) then
         return verdict
     end
     return string.sub(verdict, 1, -2) .. ',"at":' .. now .. ',"message":' .. body .. '}'

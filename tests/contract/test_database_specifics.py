@@ -15,10 +15,24 @@ from django.test.utils import CaptureQueriesContext
 from django_cfg.errors import BrokerError, ConfigurationError
 from django_cfg.tasks.brokers import make
 from django_cfg.tasks.brokers.contract import DeadFilter
+from django_cfg.tasks.brokers.database import waiters
 from django_cfg.tasks.brokers.database.broker import DatabaseBroker
+from django_cfg.tasks.brokers.process import identity
 from django_cfg.tasks.conf import TaskSettings
 from django_cfg.tasks.models import QueueMessage
-from django_cfg.testing.contracts import QUEUE, Client, dead, declare, message, released, retry, stats, waiting, working
+from django_cfg.testing.contracts import (
+    QUEUE,
+    Client,
+    dead,
+    dead_process,
+    declare,
+    message,
+    released,
+    retry,
+    stats,
+    waiting,
+    working,
+)
 from django_cfg.testing.waiting import eventually
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=list(settings.DATABASES))
@@ -73,6 +87,27 @@ def test_a_commit_wakes_a_waiting_worker_once(postgres_broker: DatabaseBroker) -
             postgres_broker.enqueue(message())
             postgres_broker.enqueue(message())
             assert len(connections["postgres"].run_on_commit) == 1
+        assert returned.wait(5)
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize("way", ["outcome", "release", "close", "sweep"])
+def test_what_goes_back_wakes_a_waiting_worker(
+    postgres_broker: DatabaseBroker, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    monkeypatch.setattr(waiters, "LISTEN_POLL_S", 60.0)
+    postgres_broker.enqueue(message())
+    client = Client(postgres_broker, dead_process() if way == "sweep" else None)
+    (claim,) = client.claim()
+    ways = {
+        "outcome": lambda: client.exchange(released(claim), count=0),
+        "release": lambda: postgres_broker.release(client.session, [claim.message_id]),
+        "close": lambda: postgres_broker.close_session(client.session),
+        "sweep": lambda: postgres_broker.sweep(identity()),
+    }
+    with waiting(postgres_broker) as returned:
+        assert not returned.wait(0.2)
+        ways[way]()
         assert returned.wait(5)
 
 

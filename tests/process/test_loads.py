@@ -123,3 +123,43 @@ def test_what_is_due_in_an_hour_fills_no_worker_and_holds_up_nothing_that_is_due
     assert all(memory_kb(pid) - kept < 10_000 for pid, kept in before.items())
     assert project.counts() == {"scheduled": FAR}
     assert workers.stop() == 0
+
+
+SECONDS, THREADS = 24, 4
+SEND_SLOW = (
+    "print(*(m.message_id for m in dramatiq.get_broker().enqueue_many(short.message(1_000) for _ in range({count}))))"
+)
+SEND_QUICK = "print(*(m.message_id for m in dramatiq.get_broker().enqueue_many(quick.message() for _ in range(400))))"
+SEND_URGENT = "import time\nprint(urgent.send().message_id, time.time())"
+URGENT = """
+
+@dramatiq.actor(priority=-20)
+def urgent():
+    note("start")
+    time.sleep(1)
+    note("end")
+"""
+
+
+def test_slow_tasks_wait_in_no_process_while_another_one_is_idle_and_the_urgent_one_comes_next(
+    project: Project, store: dict[str, Any]
+) -> None:
+    """After quick tasks a worker claims far ahead, so that one process could get all the slow ones."""
+    project.write(**store, processes=2, threads=THREADS // 2)
+    with (project.path / "work" / "tasks.py").open("a") as file:
+        file.write(URGENT)
+    workers = project.start()
+    quick = project.run(SEND_QUICK)
+    eventually(lambda: set(quick) <= set(project.ids("end")), within_s=30)
+    slow = set(project.run(SEND_SLOW.format(count=SECONDS)))
+    eventually(lambda: len(slow & set(project.ids("start"))) >= SECONDS // 2)
+    urgent, sent_at = project.run(SEND_URGENT)
+    slow.add(urgent)
+    eventually(lambda: slow <= set(project.ids("end")), within_s=60)
+    starts = {line.id: line.at for line in project.ledger() if line.word == "start" and line.id in slow}
+    ends = [line.at for line in project.ledger() if line.word == "end" and line.id in slow]
+    ideal = -(-len(slow) // THREADS)
+    assert max(ends) - min(starts.values()) < ideal * 1.05
+    overtaken = [at for one, at in starts.items() if one != urgent and float(sent_at) < at < starts[urgent]]
+    assert len(overtaken) <= THREADS  # what was on its way to a thread when it came
+    assert workers.stop() == 0

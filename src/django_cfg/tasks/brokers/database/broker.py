@@ -234,6 +234,7 @@ class DatabaseBroker(EngineBroker):
         def close(cursor: Cursor) -> None:
             cursor.later(self.sql.drop_session, [session.id])
             cursor.later(self.sql.give_back_all, [session.id])
+            self._wake_others(cursor)
 
         self._transact(close)
 
@@ -247,8 +248,13 @@ class DatabaseBroker(EngineBroker):
 
     def release(self, session: Session, message_ids: Iterable[str]) -> None:
         ids = list(message_ids)
+
+        def give_back(cursor: Cursor) -> None:
+            cursor.later(self.sql.give_back(len(ids)), [session.id, *ids])
+            self._wake_others(cursor)
+
         if ids:
-            self._transact(lambda cursor: cursor.later(self.sql.give_back(len(ids)), [session.id, *ids]))
+            self._transact(give_back)
 
     def _touch(self, cursor: Cursor, session: Session) -> None:
         """Renew the lease."""
@@ -329,6 +335,8 @@ class DatabaseBroker(EngineBroker):
         """Apply what is ours; returns the ids whose outcome came with an old fence."""
         kept = accepted(outcomes, seen.held)
         settle(cursor, self.sql, kept)
+        if any(o.kind is Kind.RELEASED for o in kept):
+            self._wake_others(cursor)
         born = [item for o in kept for item in o.follow_ups]
         if born:
             encoded = [(i, codec.encode(i.message), self.priority_for(i.message)) for i in born]
@@ -339,6 +347,11 @@ class DatabaseBroker(EngineBroker):
         if refused:
             cursor.later(self.sql.note_refused, [json.dumps(refused), session.id])
         return _by_key(outcomes, refused)
+
+    def _wake_others(self, cursor: Cursor) -> None:
+        """What goes back is for workers that sleep; where nothing can call them they look by themselves."""
+        if self.sql.dialect.at_once:
+            cursor.later(f"SELECT {self.sql.notify}")
 
     def _drop_cancelled(self, cursor: Cursor, kept: Sequence[Outcome], revoked: set[str]) -> None:
         """What is given back after an operator cancelled it is gone. A later word is obeyed at the next claim."""
@@ -352,6 +365,8 @@ class DatabaseBroker(EngineBroker):
         def take_lost(cursor: Cursor) -> Swept:
             swept = sweep(cursor, self.sql, self, identity)
             self._keep_results(cursor, swept.endings)
+            if swept.taken:
+                self._wake_others(cursor)
             return swept
 
         swept = self._transact(take_lost)

@@ -440,7 +440,7 @@ class Soak:
         }
 
     def finish(self) -> None:
-        """End what is left; the groups are those that this run made."""
+        """End what is left: the producer, the last workers, and those of others that outlived their supervisor."""
         if self.producer.poll() is None:
             self.producer.kill()
         with contextlib.suppress(ProcessLookupError):
@@ -450,6 +450,19 @@ class Soak:
             self.workers.wait(60)
         except subprocess.TimeoutExpired:
             os.killpg(self.workers.pid, signal.SIGKILL)
+        for pid in working_in(self.home):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+
+def working_in(folder: Path) -> list[int]:
+    """Processes whose working directory is this one; only those of this run have it."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cwd"):
+        with contextlib.suppress(OSError):
+            if path.readlink() == folder:
+                found.append(int(path.parent.name))
+    return found
 
 
 def children_of(pid: int) -> list[int]:

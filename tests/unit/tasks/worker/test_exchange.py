@@ -28,7 +28,8 @@ def short_reunion(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def lose_session(stub: Any, worker: Any) -> None:
     """As after a long pause of the process."""
-    stub._sessions[worker.exchange._session.id].lease_until = 0
+    session = eventually(lambda: worker.exchange._session)  # between two of them there is none
+    stub._sessions[session.id].lease_until = 0
     stub.sweep(next(iter(stub._sessions.values())).identity)
 
 

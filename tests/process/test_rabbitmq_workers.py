@@ -117,7 +117,7 @@ def test_workers_and_senders_go_on_when_the_application_of_the_server_was_stoppe
     work: Project, server: OwnRabbit
 ) -> None:
     ids = work.send(*["short.send(30)"] * 60)
-    workers = work.start("--processes", "2", "--threads", "2")
+    workers = work.start("--processes", "2", "--threads", "2", until=lambda w: len(w.children()) == 2)
     pids = workers.children()
     for share in (10, 30):
         eventually(lambda share=share: len(work.ids("end")) > share, within_s=60)

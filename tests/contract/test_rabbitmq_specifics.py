@@ -418,7 +418,8 @@ def test_what_rabbitmq_cannot_tell_is_refused_with_a_reason(
 
 
 def test_a_worker_is_sent_as_much_as_it_wants_at_a_time(broker: RabbitBroker, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("django_cfg.tasks.brokers.rabbitmq.session.GEAR_S", 0.0)
+    for pause in ("GROW_S", "SHRINK_S"):
+        monkeypatch.setattr(f"django_cfg.tasks.brokers.rabbitmq.session.{pause}", 0.0)
     broker.enqueue_many([message("work", n) for n in range(100)])
     client, found = Client(broker), list[Claim]()
 
@@ -451,7 +452,8 @@ def test_a_change_of_the_prefetch_makes_nothing_a_suspect(
     broker: RabbitBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The server takes back what it has sent to a consumer that ends, and marks it as delivered before."""
-    monkeypatch.setattr("django_cfg.tasks.brokers.rabbitmq.session.GEAR_S", 0.0)
+    for pause in ("GROW_S", "SHRINK_S"):
+        monkeypatch.setattr(f"django_cfg.tasks.brokers.rabbitmq.session.{pause}", 0.0)
     broker.enqueue_many([message("work", n) for n in range(2000)])
     client = Client(broker)
     seen: list[int] = []

@@ -25,12 +25,13 @@ from django_cfg.tasks.lifecycle import Kind
 from django_cfg.tasks.middleware.connections import keep_no_queries
 from django_cfg.tasks.records import cancelling
 from django_cfg.tasks.worker.backlog import Backlog
-from django_cfg.tasks.worker.ledger import Ledger, NoLedger
+from django_cfg.tasks.worker.ledger import SLOTS, Ledger, NoLedger
 from django_cfg.tasks.worker.reunion import Reunion
 from django_cfg.tasks.worker.unknown import unknown_task
 
-MOST_CLAIMS = 256
-MOST_OUTCOMES = 256
+#: A task that does nothing takes some 50 µs of its process: what is claimed lasts for a slow exchange of 50 ms.
+MOST_CLAIMS = SLOTS
+MOST_OUTCOMES = SLOTS
 AHEAD_S = 0.020
 STALE_CLAIM_S = 0.1
 CAUTION_S = 1.0

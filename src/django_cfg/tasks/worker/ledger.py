@@ -22,9 +22,12 @@ from django_cfg.tasks.lifecycle import Kind
 from django_cfg.tasks.worker import packed
 
 #: Changes with the layout: after a reload a supervisor reads only banks that it understands.
-LAYOUT = 1
-SLOTS = 256
-SLOT_BYTES = 8192
+LAYOUT = 2
+#: As many claims as quick tasks end while a batch of them is on its way over a slow network.
+SLOTS = 1024
+#: Heads lie close together; the room of an outcome is memory only once something is written there.
+HEAD_BYTES = 256
+ROOM_BYTES = 8192
 #: fence, generation, enqueued at (ms), deliveries, retries, length of the names, length of the outcome
 _HEAD = struct.Struct("=qqqHHII")
 _FENCE = struct.Struct("=q")
@@ -35,8 +38,18 @@ _WORDS, _TIMES = 32, 32
 _STATES_AT = 8 * (_WORDS + _TIMES)
 _DEADLINES_AT = _STATES_AT + SLOTS
 _SPANS_AT = _DEADLINES_AT + 8 * SLOTS
-_SLOTS_AT = -(-(_SPANS_AT + 8 * SLOTS) // mmap.PAGESIZE) * mmap.PAGESIZE
-BANK_BYTES = _SLOTS_AT + SLOTS * SLOT_BYTES
+_HEADS_AT = _SPANS_AT + 8 * SLOTS
+_ROOMS_AT = -(-(_HEADS_AT + HEAD_BYTES * SLOTS) // mmap.PAGESIZE) * mmap.PAGESIZE
+BANK_BYTES = _ROOMS_AT + ROOM_BYTES * SLOTS
+
+
+def places(slot: int, names: int) -> tuple[int, int]:
+    """Where the names of a slot lie in its bank and where its outcome does, by the length of the names: those that are
+    too long for the head stand in front of the outcome."""
+    head, room = _HEADS_AT + HEAD_BYTES * slot, _ROOMS_AT + ROOM_BYTES * slot
+    if _HEAD.size + names <= HEAD_BYTES:
+        return head + _HEAD.size, room
+    return room, room + names
 
 
 class Use(IntEnum):
@@ -105,13 +118,13 @@ class Bank:
         start = index * BANK_BYTES
         view = memoryview(memory)
         self.file, self.index = file, index
-        self._head = view[start : start + _SLOTS_AT]
+        self.memory = view[start : start + BANK_BYTES]
+        self._head = self.memory[:_HEADS_AT]
         self._words = self._head[: 8 * _WORDS].cast("q")
         self._times = self._head[8 * _WORDS : _STATES_AT].cast("d")
         self.states = self._head[_STATES_AT:_DEADLINES_AT]
         self.deadlines = self._head[_DEADLINES_AT:_SPANS_AT].cast("d")
-        self.spans = self._head[_SPANS_AT : _SPANS_AT + 8 * SLOTS].cast("d")
-        self.slots = view[start + _SLOTS_AT : start + BANK_BYTES]
+        self.spans = self._head[_SPANS_AT:_HEADS_AT].cast("d")
 
     # -- whose it is: the supervisor ---------------------------------------------------------------------
 
@@ -213,10 +226,10 @@ class Bank:
         return [entry for entry in self.entries() if entry.at is At.STARTED]
 
     def entry(self, slot: int) -> Entry:
-        start = slot * SLOT_BYTES
-        fence, generation, enqueued, deliveries, retries, names, outcome = _HEAD.unpack_from(self.slots, start)
-        data_at = start + _HEAD.size + names
-        message_id, queue, task = bytes(self.slots[start + _HEAD.size : data_at]).decode().split("\0")
+        head = _HEAD.unpack_from(self.memory, _HEADS_AT + HEAD_BYTES * slot)
+        fence, generation, enqueued, deliveries, retries, names, outcome = head
+        names_at, data_at = places(slot, names)
+        message_id, queue, task = bytes(self.memory[names_at : names_at + names]).decode().split("\0")
         return Entry(
             at=At(self.states[slot]),
             message_id=message_id,
@@ -228,7 +241,7 @@ class Bank:
             deliveries=deliveries,
             retries=retries,
             span=self.spans[slot],
-            data=bytes(self.slots[data_at : data_at + outcome]),
+            data=bytes(self.memory[data_at : data_at + outcome]),
         )
 
 
@@ -243,7 +256,7 @@ class Ledger:
         # By the identity of the claim: one message may be claimed twice, after a lost session.
         self._slots: dict[int, int] = {}
         self._free = list(range(SLOTS - 1, -1, -1))
-        #: Where the outcome of each slot begins: behind the names.
+        #: Where the outcome of each slot begins.
         self._outcome_at = [0] * SLOTS
 
     def identity(self) -> ProcessIdentity:
@@ -267,16 +280,16 @@ class Ledger:
     def claimed(self, claim: Claim) -> None:
         message = claim.message
         names = f"{message.message_id}\0{message.queue_name}\0{message.actor_name}".encode()
+        if len(names) > ROOM_BYTES:
+            return  # not written by us; its session alone knows of it
         slot = self._free.pop()
-        start = slot * SLOT_BYTES
         retries = message.options.get("retries", 0)
         if retries.__class__ is not int or not 0 <= retries <= MOST:
             retries = 0  # not written by us
         head = (claim.fence, claim.generation, claim.enqueued_at_ms, min(claim.deliveries, MOST), retries)
-        _HEAD.pack_into(self.bank.slots, start, *head, len(names), 0)
-        start += _HEAD.size
-        self._outcome_at[slot] = end = start + len(names)
-        self.bank.slots[start:end] = names
+        _HEAD.pack_into(self.bank.memory, _HEADS_AT + HEAD_BYTES * slot, *head, len(names), 0)
+        names_at, self._outcome_at[slot] = places(slot, len(names))
+        self.bank.memory[names_at : names_at + len(names)] = names
         self.bank.states[slot] = 1
         self._slots[id(claim)] = slot
 
@@ -284,10 +297,12 @@ class Ledger:
         """The run of a claim whose session was lost counts for a newer one from now on; its slot stays where it is."""
         slot = self._slots.get(id(running))
         if slot is not None:
-            _FENCE.pack_into(self.bank.slots, slot * SLOT_BYTES, claim.fence)
+            _FENCE.pack_into(self.bank.memory, _HEADS_AT + HEAD_BYTES * slot, claim.fence)
 
     def started(self, claim: Claim, limit_s: float) -> None:
-        slot = self._slots[id(claim)]
+        slot = self._slots.get(id(claim))
+        if slot is None:
+            return
         now = time.monotonic()
         self.bank.spans[slot] = now
         self.bank.deadlines[slot] = now + limit_s
@@ -313,12 +328,12 @@ class Ledger:
             data = packed.pack(outcome)
         except packed.UNPACKABLE:
             return True  # the store will not take it either; the exchange finds out
-        start, at = slot * SLOT_BYTES, self._outcome_at[slot]
+        at = self._outcome_at[slot]
         end = at + len(data)
-        if end > start + SLOT_BYTES:
+        if end > _ROOMS_AT + ROOM_BYTES * (slot + 1):
             return False
-        self.bank.slots[at:end] = data
-        _LENGTH.pack_into(self.bank.slots, start + _LENGTH_AT, len(data))
+        self.bank.memory[at:end] = data
+        _LENGTH.pack_into(self.bank.memory, _HEADS_AT + HEAD_BYTES * slot + _LENGTH_AT, len(data))
         self.bank.states[slot] = 5
         return True
 

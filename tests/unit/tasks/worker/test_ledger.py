@@ -14,7 +14,7 @@ from dramatiq import Message
 from django_cfg.tasks.brokers.contract import Claim, Failure, FollowUp, Outcome, ResultEntry
 from django_cfg.tasks.lifecycle import Kind
 from django_cfg.tasks.worker.leases import outcome_of
-from django_cfg.tasks.worker.ledger import SLOT_BYTES, SLOTS, At, Ledger, Ledgers, Use
+from django_cfg.tasks.worker.ledger import HEAD_BYTES, ROOM_BYTES, SLOTS, At, Ledger, Ledgers, Use
 from django_cfg.tasks.worker.packed import pack, unpack
 
 CLAIM = Claim(
@@ -101,11 +101,37 @@ def test_an_outcome_comes_back_as_it_went_in(ledger: Ledger) -> None:
     assert replace(outcome_of(entry), claim=CLAIM) == outcome
 
 
+@pytest.mark.parametrize("length", [1, HEAD_BYTES - 60, HEAD_BYTES, 3 * HEAD_BYTES])
+def test_names_of_any_length_and_the_outcome_come_back_in_every_slot(ledger: Ledger, length: int) -> None:
+    name = "n" * length
+    claims = [replace(CLAIM, message=Message("mail", name, (), {}, {}, f"id-{i}", 5)) for i in range(SLOTS)]
+    for one in claims:
+        ledger.claimed(one)
+        assert ledger.ended(Outcome(one, Kind.DONE, one.message, result=ResultEntry(one.message_id, 1000)))
+    assert ledger.room == 0
+    found = {entry.message_id: entry for entry in ledger.bank.entries()}
+    assert found.keys() == {one.message_id for one in claims}
+    for message_id, entry in found.items():
+        result = outcome_of(entry).result
+        assert (entry.task, entry.queue, result and result.value) == (name, "mail", message_id)
+
+
+def test_names_that_no_room_can_hold_are_left_out_and_harm_no_other_slot(ledger: Ledger) -> None:
+    endless = replace(CLAIM, message=Message("mail", "n" * ROOM_BYTES, (), {}, {}, "id-0", 5))
+    ledger.claimed(endless)
+    ledger.claimed(CLAIM)
+    ledger.started(endless, 60.0)
+    assert ledger.ended(Outcome(endless, Kind.DONE, endless.message))
+    ledger.settled(endless)
+    assert [entry.message_id for entry in ledger.bank.entries()] == ["id-1"]
+    assert ledger.room == SLOTS - 1
+
+
 def test_an_outcome_that_is_too_large_is_not_kept_and_its_run_stays_started(ledger: Ledger) -> None:
     noted = claim()
     ledger.claimed(noted)
     ledger.started(noted, 60.0)
-    large = Outcome(noted, Kind.DONE, noted.message, result=ResultEntry("x" * SLOT_BYTES, 1000))
+    large = Outcome(noted, Kind.DONE, noted.message, result=ResultEntry("x" * ROOM_BYTES, 1000))
     assert not ledger.ended(large)
     assert [e.at for e in ledger.bank.entries()] == [At.STARTED]
     assert ledger.bank.overdue(float("inf")) == []  # and its process is not killed for waiting

@@ -32,8 +32,10 @@ if TYPE_CHECKING:
 
 #: Prefetched messages for each claim that a worker wants at a time: one that runs and one that waits for it.
 AHEAD = 2
-#: Between changes of the prefetch, which are new consumers.
-GEAR_S = 1.0
+#: What a killed worker had been sent runs one at a time afterwards.
+MOST_SENT = 512
+#: Between changes of the prefetch, which are new consumers: to a larger one, and to a smaller one.
+GROW_S, SHRINK_S = 0.1, 1.0
 #: For what the server is sending to a consumer that is about to end; a look lasts so long, and all of them.
 LOOK_S, ARRIVAL_S = 0.005, 1.0
 
@@ -225,7 +227,7 @@ class RabbitSession:
         consumed = {queue for queue, _ in self._consumers.values()}
         new = [q for q in want.queues if want.count and q not in consumed and q not in orders.paused]
         self._cancel([tag for tag, (queue, _) in self._consumers.items() if queue in orders.paused])
-        self._gear(AHEAD * max(want.count + len(self._held), self._broker.settings.threads))
+        self._gear(min(MOST_SENT, AHEAD * max(want.count + len(self._held), self._broker.settings.threads)))
         if new:
             self._start(new)
 
@@ -234,7 +236,7 @@ class RabbitSession:
         if not self._consumers:
             self._prefetch = prefetch
         grows, shrinks = prefetch >= 2 * self._prefetch, 4 * prefetch <= self._prefetch
-        if not (grows or shrinks) or time.monotonic() - self._geared_at < GEAR_S:
+        if not (grows or shrinks) or time.monotonic() - self._geared_at < (GROW_S if grows else SHRINK_S):
             return
         queues = list(dict.fromkeys(queue for queue, _ in self._consumers.values()))
         self._cancel(list(self._consumers))

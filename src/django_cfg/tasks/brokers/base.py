@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from dramatiq import Actor, Broker, Message
@@ -18,6 +18,7 @@ from django_cfg.tasks.brokers.collector import Collector
 from django_cfg.tasks.brokers.contract import (
     Answer,
     Claim,
+    ClaimedMessage,
     DeadFilter,
     DeadLetterInfo,
     FollowUp,
@@ -32,6 +33,7 @@ from django_cfg.tasks.brokers.contract import (
     Want,
     Whereabouts,
 )
+from django_cfg.tasks.brokers.hooks import AFTER, BEFORE, Hooks
 from django_cfg.tasks.brokers.outbox.cancel import cancel as cancel_unpublished
 from django_cfg.tasks.brokers.outbox.put import put
 from django_cfg.tasks.brokers.telling import tell_enqueued
@@ -41,9 +43,9 @@ from django_cfg.tasks.middleware.groups import EngineGroupCallbacks
 
 #: While these hooks run, what they enqueue becomes part of the outcome.
 COLLECTED = frozenset({"process_message", "skip_message", "ack", "nack"})
+BROKEN = "Hook %s of %r failed."
 #: What a task may say to the engine itself; what else, the middleware defines.
 OWN_OPTIONS = frozenset({"max_deliveries", "hard_time_limit_ms", "on_lost", "enqueue_on_commit"})
-Hook = Callable[..., Any]
 
 
 class EngineBroker(Broker):
@@ -81,7 +83,7 @@ class EngineBroker(Broker):
     def __init__(self, settings: TaskSettings, middleware: list[Middleware]) -> None:
         self.settings = settings
         self._local = threading.local()
-        self._hooks: dict[str, list[tuple[Middleware, str, Hook]]] = {}
+        self._hooks = Hooks(middleware)
         self._hard_limits: dict[str, float] = {}
         self._known_options: frozenset[str] = frozenset()
         self.spare_until = 0.0
@@ -295,12 +297,12 @@ class EngineBroker(Broker):
 
     def add_middleware(self, middleware: Middleware, **where: Any) -> None:
         super().add_middleware(middleware, **where)
-        self._hooks.clear()
+        self.forget_hooks()
         self._known_options = frozenset(self.actor_options | OWN_OPTIONS)
 
     def forget_hooks(self) -> None:
         """The middleware list was changed from outside."""
-        self._hooks.clear()
+        self._hooks = Hooks(self.middleware)
 
     @property
     def known_options(self) -> frozenset[str]:
@@ -310,7 +312,7 @@ class EngineBroker(Broker):
     # -- hooks -----------------------------------------------------------------------------------------
 
     def emit_before(self, signal: str, *args: Any, **kwargs: Any) -> None:
-        hooks = self._hooks_of("before_" + signal)
+        hooks = self._hooks.of("before_" + signal)
         if not hooks:
             return
         opened = self._open(signal)
@@ -323,12 +325,12 @@ class EngineBroker(Broker):
                 except MiddlewareError:
                     raise
                 except Exception:
-                    self.logger.critical("Hook before_%s of %r failed.", signal, middleware, exc_info=True)
+                    self.logger.critical(BROKEN, "before_" + signal, middleware, exc_info=True)
         finally:
             self._close(opened)
 
     def emit_after(self, signal: str, *args: Any, **kwargs: Any) -> None:
-        hooks = self._hooks_of("after_" + signal)
+        hooks = self._hooks.of("after_" + signal)
         if not hooks:
             return
         opened = self._open(signal)
@@ -339,29 +341,45 @@ class EngineBroker(Broker):
                 try:
                     hook(self, *args, **kwargs)
                 except Exception as error:
-                    self.logger.critical("Hook after_%s of %r failed.", signal, middleware, exc_info=True)
+                    self.logger.critical(BROKEN, "after_" + signal, middleware, exc_info=True)
                     if opened is not None:
                         opened.hook_errors.append(error)
         finally:
             self._close(opened)
 
-    def _hooks_of(self, name: str) -> list[tuple[Middleware, str, Hook]]:
-        """The middleware that really have this hook, in the order of its calls, and their names.
+    def emit_before_task(self, message: ClaimedMessage, collector: Collector) -> None:
+        """`before_process_message` of whoever has something to do with this message."""
+        actor = self.actors.get(message.actor_name)
+        hooks = self._hooks.around_task(BEFORE, message.options, {} if actor is None else actor.options)
+        collector.is_open = True
+        try:
+            for middleware, collector.hook, hook in hooks:
+                try:
+                    hook(self, message)
+                except MiddlewareError:
+                    raise
+                except Exception:
+                    self.logger.critical(BROKEN, BEFORE, middleware, exc_info=True)
+        finally:
+            collector.is_open = False
 
-        Calling empty ones costs more than tasks do.
-        """
-        found = self._hooks.get(name)
-        if found is None:
-            stock = getattr(Middleware, name, None)
-            found = [
-                (m, type(m).__name__, getattr(m, name))
-                for m in self.middleware
-                if getattr(type(m), name, None) is not stock
-            ]
-            if name.startswith("after_"):
-                found.reverse()
-            self._hooks[name] = found
-        return found
+    def emit_after_task(self, message: ClaimedMessage, collector: Collector, result: Any) -> None:
+        """`after_process_message` of a task that ended well, of whoever has something to do with this message."""
+        actor = self.actors.get(message.actor_name)
+        if result is None and actor is not None:
+            hooks = self._hooks.around_task(AFTER, message.options, actor.options)
+        else:
+            hooks = self._hooks.of(AFTER)
+        collector.is_open = True
+        try:
+            for middleware, collector.hook, hook in hooks:
+                try:
+                    hook(self, message, result=result)
+                except Exception as error:
+                    self.logger.critical(BROKEN, AFTER, middleware, exc_info=True)
+                    collector.hook_errors.append(error)
+        finally:
+            collector.is_open = False
 
     def _open(self, signal: str) -> Collector | None:
         if signal not in COLLECTED:

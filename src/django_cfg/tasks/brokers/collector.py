@@ -35,7 +35,7 @@ HOOK_BACKOFF_MS = 1000
 HOOK_MAX_BACKOFF_MS = 60_000
 
 
-@dataclass
+@dataclass(slots=True)
 class Collector:
     """Notes of one claim; used by one thread.
 

@@ -34,8 +34,8 @@ class TaskSlot:
         _slots[self._thread_id] = self
 
     def enter(self) -> None:
-        with self._lock:
-            self._inside = True
+        """The task begins. Needs no lock: who throws right now throws into it, or sees that it does not run yet."""
+        self._inside = True
 
     def leave(self) -> None:
         """The task is over; an exception still on its way is taken back. May be called twice."""

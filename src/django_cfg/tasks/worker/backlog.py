@@ -18,7 +18,8 @@ class Backlog:
     """A priority queue whose waiting claims can be taken back; one suspect at a time leaves it."""
 
     def __init__(self) -> None:
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
         self._heap: list[_Waiting] = []
         self._arrivals = itertools.count()
         self._idle = 0
@@ -30,7 +31,7 @@ class Backlog:
     def put(self, claims: Sequence[Claim]) -> Sequence[Claim]:
         """Let them wait for a thread; returns those that it does not take, because it is closed."""
         now = time.monotonic()
-        with self._changed:
+        with self._lock:
             if self._closed:
                 return claims
             for claim in claims:
@@ -48,7 +49,7 @@ class Backlog:
 
     def take(self) -> ClaimedMessage | None:
         """The next claim; waits for one. None when closed."""
-        with self._changed:
+        with self._lock:
             while not self._heap and not self._closed:
                 self._idle += 1
                 self._changed.wait()
@@ -63,14 +64,15 @@ class Backlog:
 
     def done(self, claim: Claim) -> None:
         """A thread has settled what it took."""
-        with self._changed:
+        with self._lock:
             self._running -= 1
-            self._suspects -= claim.is_suspect
+            if claim.deliveries:
+                self._suspects -= 1
 
     def withdraw(self, older_than_s: float = 0.0, ids: frozenset[str] | None = None) -> list[Claim]:
         """Take waiting claims back: those that waited longer, or those named."""
         limit = time.monotonic() - older_than_s
-        with self._changed:
+        with self._lock:
             taken = [w for w in self._heap if (w[2] <= limit if ids is None else w[3].message_id in ids)]
             if taken:
                 gone = {arrival for _, arrival, _, _ in taken}
@@ -81,7 +83,7 @@ class Backlog:
 
     def close(self) -> list[Claim]:
         """Hand out nothing more; returns what was never started."""
-        with self._changed:
+        with self._lock:
             self._closed = True
             self._changed.notify_all()
         return self.withdraw()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
 from dataclasses import dataclass
@@ -15,8 +14,8 @@ from dramatiq.worker import WorkerThread
 
 from django_cfg.errors import TaskCancelled
 from django_cfg.tasks.brokers.base import EngineBroker
-from django_cfg.tasks.brokers.collector import as_stored, secrets_of
-from django_cfg.tasks.brokers.contract import ClaimedMessage, Outcome
+from django_cfg.tasks.brokers.collector import Collector, as_stored, secrets_of
+from django_cfg.tasks.brokers.contract import Claim, ClaimedMessage, Outcome
 from django_cfg.tasks.lifecycle import CANCELLED
 from django_cfg.tasks.log import hiding
 from django_cfg.tasks.middleware.interrupts import TaskSlot
@@ -81,13 +80,12 @@ class EngineThread(WorkerThread):
             return
         self._exchange.ledger.started(message.claim, self.broker.hard_limit_s_of(message.actor_name))
         collector = self.broker.begin(message.claim)
-        clock = _Clock(message)
+        collector.wait_ms = waited_ms(message.claim)
         self.current = Current(message, time.monotonic())
         skipped = False
         try:
-            skipped = self._run_hooks_and_task(message, clock)
+            skipped = self._run_hooks_and_task(message, collector)
         finally:
-            collector.wait_ms, collector.run_ms = clock.wait_ms, clock.run_ms
             self._emit_verdict(message)
             error = message._exception
             outcome = collector.outcome(failed=message.failed, skipped=skipped, error=error)
@@ -106,16 +104,16 @@ class EngineThread(WorkerThread):
     def _hand_over(self, outcome: Outcome) -> None:
         self._exchange.put(outcome)
 
-    def _run_hooks_and_task(self, message: ClaimedMessage, clock: _Clock) -> bool:
+    def _run_hooks_and_task(self, message: ClaimedMessage, collector: Collector) -> bool:
         """Returns whether a hook skipped the task."""
         actor: Actor[Any, Any] | None = None
         try:
-            self.broker.emit_before("process_message", message)
+            self.broker.emit_before_task(message, collector)
             result = None
             if not message.failed:
                 actor = self.broker.get_actor(message.actor_name)
-                result = self._call(actor, message, clock)
-            self.broker.emit_after("process_message", message, result=result)
+                result = self._call(actor, message, collector)
+            self.broker.emit_after_task(message, collector, result)
         except SkipMessage as error:
             self._leave()
             if message.failed:
@@ -130,10 +128,15 @@ class EngineThread(WorkerThread):
             self.broker.emit_after("process_message", message, exception=error)
         return False
 
-    def _call(self, actor: Actor[Any, Any], message: ClaimedMessage, clock: _Clock) -> Any:
-        slot = self._slot
-        with clock, slot_or_nothing(slot):
+    def _call(self, actor: Actor[Any, Any], message: ClaimedMessage, collector: Collector) -> Any:
+        if self._slot is not None:
+            self._slot.enter()
+        began = time.perf_counter()
+        try:
             return actor(*message.args, **message.kwargs)
+        finally:
+            self._leave()
+            collector.run_ms = (time.perf_counter() - began) * 1000
 
     def _leave(self) -> None:
         if self._slot is not None:
@@ -164,33 +167,6 @@ def was_cancelled(message: ClaimedMessage, error: BaseException | None) -> bool:
     return isinstance(error, TaskCancelled) and cancelling.is_requested(message.message_id)
 
 
-class _InSlot:
-    def __init__(self, slot: TaskSlot) -> None:
-        self._slot = slot
-
-    def __enter__(self) -> None:
-        self._slot.enter()
-
-    def __exit__(self, *error: object) -> None:
-        self._slot.leave()
-
-
-def slot_or_nothing(slot: TaskSlot | None) -> contextlib.AbstractContextManager[None]:
-    """The guard around a task; nothing where no thread of ours runs it (a drain in a test)."""
-    return contextlib.nullcontext() if slot is None else _InSlot(slot)
-
-
-class _Clock:
-    """How long a task waited and ran, in milliseconds."""
-
-    def __init__(self, message: ClaimedMessage) -> None:
-        claim = message.claim
-        self.wait_ms = claim.waited_ms + (time.monotonic() - claim.received_at) * 1000
-        self.run_ms = 0.0
-        self._began = 0.0
-
-    def __enter__(self) -> None:
-        self._began = time.perf_counter()
-
-    def __exit__(self, *error: object) -> None:
-        self.run_ms = (time.perf_counter() - self._began) * 1000
+def waited_ms(claim: Claim) -> float:
+    """From when its message could run until now."""
+    return claim.waited_ms + (time.monotonic() - claim.received_at) * 1000

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import json
 import logging
 import threading
@@ -21,6 +22,7 @@ from django_cfg.tasks.brokers import make
 from django_cfg.tasks.brokers.base import EngineBroker
 from django_cfg.tasks.brokers.contract import DeadFilter
 from django_cfg.tasks.models import Attempt, ErrorGroup, Rollup, TaskRecord
+from django_cfg.tasks.records.running import running
 from django_cfg.testing.contracts import declare, working
 from django_cfg.testing.contracts.tools import expect_failure
 from django_cfg.testing.waiting import eventually
@@ -248,3 +250,29 @@ def test_only_failures_are_recorded_and_a_retried_one_closes_its_record(failures
         actions.retry_failed(DeadFilter(everything=True))
         record_of(sent, "completed")
     assert [record.task for record in TaskRecord.objects.all()] == ["fails"]
+
+
+def test_what_a_task_leaves_running_is_noted_nowhere(failures_only: EngineBroker) -> None:
+    seen, go, threads = threading.Event(), threading.Event(), list[threading.Thread]()
+
+    def speaks_later() -> None:
+        go.wait(10)
+        logging.getLogger("shop").warning("too late")
+        current_task().progress(1)
+
+    def leaves() -> None:
+        current_task().progress(1, 2)
+        seen.wait(10)
+        threads.append(threading.Thread(target=contextvars.copy_context().run, args=(speaks_later,)))
+        threads[0].start()
+
+    actor = declare(leaves)
+    with working(failures_only):
+        sent = actor.send()
+        began = record_of(sent, "running").started_at
+        seen.set()
+        record = record_of(sent, "completed")
+        assert began <= record.finished_at
+        go.set()
+        threads[0].join(10)
+        assert running == {}

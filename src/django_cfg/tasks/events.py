@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from django_cfg.tasks.lifecycle import Kind
 
 logger = logging.getLogger(__name__)
+Fact = TypeVar("Fact")
 Payload = TypeVar("Payload")
 
 
@@ -27,10 +28,56 @@ class Event(Generic[Payload]):
 
     def emit(self, payload: Payload) -> None:
         for listener in list(self._listeners):
-            try:
-                listener(payload)
-            except Exception:
-                logger.exception("A listener of %s failed.", self.name)
+            self._tell(listener, payload)
+
+    def _tell(self, listener: Callable[[Payload], None], payload: Payload) -> None:
+        try:
+            listener(payload)
+        except Exception:
+            logger.exception("A listener of %s failed.", self.name)
+
+
+class BulkEvent(Event[Payload], Generic[Fact, Payload]):
+    """A kind of fact that comes by the thousand. A listener may bring a *sieve*, which gets the facts as they are and
+    returns those that the listener wants to hear of: a payload is made for nobody else."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self._sieves: dict[Callable[[Payload], None], Callable[[Sequence[Fact]], Sequence[Fact]]] = {}
+
+    def subscribe(
+        self, listener: Callable[[Payload], None], sieve: Callable[[Sequence[Fact]], Sequence[Fact]] | None = None
+    ) -> Callable[[], None]:
+        stop = super().subscribe(listener)
+        if sieve is None:
+            return stop
+        self._sieves[listener] = sieve
+
+        def stop_both() -> None:
+            stop()
+            del self._sieves[listener]
+
+        return stop_both
+
+    def emit_all(self, facts: Sequence[Fact], payload_of: Callable[[Fact], Payload]) -> None:
+        """Tell of many at once."""
+        payloads: dict[int, Payload] = {}
+        for listener in list(self._listeners):
+            for fact in self._sift(listener, facts):
+                payload = payloads.get(id(fact))
+                if payload is None:
+                    payload = payloads[id(fact)] = payload_of(fact)
+                self._tell(listener, payload)
+
+    def _sift(self, listener: Callable[[Payload], None], facts: Sequence[Fact]) -> Sequence[Fact]:
+        sieve = self._sieves.get(listener)
+        if sieve is None:
+            return facts
+        try:
+            return sieve(facts)
+        except Exception:
+            logger.exception("A sieve of %s failed.", self.name)
+            return facts
 
 
 @dataclass(slots=True)
@@ -104,5 +151,6 @@ class WorkerNews:
     threads: int
 
 
-task_settled: Event[TaskSettled] = Event("task_settled")
+#: The facts are outcomes as a worker has them.
+task_settled: BulkEvent[Any, TaskSettled] = BulkEvent("task_settled")
 outcome_refused: Event[OutcomeRefused] = Event("outcome_refused")

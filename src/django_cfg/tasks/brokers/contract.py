@@ -310,12 +310,16 @@ class ClaimedMessage(MessageProxy):
 
     Attributes:
         run: what a task API keeps here between the start of a task and its end.
+        since: when its run began, by this process's monotonic clock in seconds; 0 before that.
+        is_over: its run has ended, whatever threads of its own still do.
     """
 
     def __init__(self, claim: Claim) -> None:
         super().__init__(claim.message)
         self.claim = claim
         self.run: Any = None
+        self.since = 0.0
+        self.is_over = False
         # Middleware reads these some twenty times a task, and Dramatiq's proxy looks each up by name.
         message = claim.message
         self.message_id, self.actor_name, self.queue_name = message.message_id, message.actor_name, message.queue_name

@@ -14,6 +14,7 @@ from django_cfg.tasks.middleware.age_limit import EngineAgeLimit
 from django_cfg.tasks.middleware.groups import EngineGroupCallbacks
 from django_cfg.tasks.middleware.interrupts import EngineShutdownNotifications
 from django_cfg.tasks.middleware.pipelines import EnginePipelines
+from django_cfg.tasks.middleware.record import Record
 
 BEFORE, AFTER = "before_process_message", "after_process_message"
 
@@ -40,6 +41,7 @@ QUIET: dict[type[Middleware], tuple[str, Callable[[Any], bool]]] = {
     Callbacks: ("on_success", _always),
     Retries: ("", _always),
     Results: (PIPELINE_STEP, _always),
+    Record: ("", lambda middleware: not middleware.notes_every_task),
 }
 HEEDED = frozenset(option for option, _ in QUIET.values())
 

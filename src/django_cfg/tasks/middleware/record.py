@@ -10,7 +10,9 @@ from dramatiq import Broker, Message, Worker
 from dramatiq.middleware import CurrentMessage, Middleware
 
 from django_cfg.tasks.events import outcome_refused, task_settled
-from django_cfg.tasks.records.policy import Policy
+from django_cfg.tasks.lifecycle import State
+from django_cfg.tasks.records import running
+from django_cfg.tasks.records.policy import RECORDED, Policy
 from django_cfg.tasks.records.recorder import Recorder
 from django_cfg.tasks.records.upsert import VENDORS
 
@@ -29,6 +31,11 @@ class Record(Middleware):
         self._workers: set[int] = set()
         self._recorder: Recorder | None = None
         self._stops: list[Callable[[], None]] = []
+
+    @property
+    def notes_every_task(self) -> bool:
+        """Whether a task that says nothing has a record while it runs."""
+        return State.RUNNING in RECORDED[self.policy]
 
     @property
     def actor_options(self) -> set[str]:
@@ -57,14 +64,15 @@ class Record(Middleware):
         self._recorder = recorder
         recorder.start()
         self._stops = [
-            task_settled.subscribe(recorder.put),
+            task_settled.subscribe(recorder.put, recorder.count),
             outcome_refused.subscribe(lambda refused: recorder.forget(refused.message_id)),
             recorder.finish,
         ]
 
     def before_process_message(self, broker: Broker, message: Any) -> None:
-        if self._recorder is not None:
-            self._recorder.started(message.claim)
+        """Where running tasks are recorded, each is noted; else only those that say something."""
+        if self.notes_every_task and self._recorder is not None:
+            running.note(message)
 
     def after_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
         self._workers.discard(id(worker))

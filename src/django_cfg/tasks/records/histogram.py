@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable
+from functools import partial
 
 import msgspec
 
@@ -15,15 +17,22 @@ PER_DOUBLING = 4
 FLOOR_MS = 0.125
 _FIRST = round(PER_DOUBLING * math.log2(FLOOR_MS))
 
+#: The highest duration of each bucket, up to a thousand years.
+_ENDS = [2.0 ** (bucket / PER_DOUBLING) for bucket in range(_FIRST, 45 * PER_DOUBLING)]
+
 Histogram = Counter[int]
 _stored = msgspec.json.Decoder(dict[str, int])
 
 
 def bucket_of(milliseconds: float) -> int:
     """The bucket that a duration falls into."""
-    if milliseconds <= FLOOR_MS:
-        return _FIRST
-    return math.ceil(PER_DOUBLING * math.log2(milliseconds))
+    return _FIRST + bisect_left(_ENDS, milliseconds)
+
+
+def buckets_of(durations: Iterable[float]) -> Histogram:
+    """Durations in milliseconds, counted; quicker than one by one."""
+    counts = Counter(map(partial(bisect_left, _ENDS), durations))
+    return Counter({_FIRST + place: count for place, count in counts.items()})
 
 
 def upper_ms(bucket: int) -> float:

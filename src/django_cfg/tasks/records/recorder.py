@@ -7,7 +7,7 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from os import getpid
 from typing import Any
@@ -23,7 +23,7 @@ from django_cfg.tasks.records import rollups
 from django_cfg.tasks.records.policy import Policy
 from django_cfg.tasks.records.rollups import Tally
 from django_cfg.tasks.records.rows import ADDED, COLUMNS, KEPT, Row, Rows, Seen, is_cancelled, order_of
-from django_cfg.tasks.records.running import Running, TaskLog, running
+from django_cfg.tasks.records.running import Running, TaskLog, listen, running
 from django_cfg.tasks.records.stats import DROPPED
 from django_cfg.tasks.records.upsert import count_errors, upsert
 
@@ -69,10 +69,21 @@ class Recorder(threading.Thread):
 
     # -- called by other threads -----------------------------------------------------------------------
 
-    def started(self, claim: Any) -> None:
-        """A task begins."""
-        running[claim.message_id] = Running(claim)
+    def count(self, outcomes: Sequence[Any]) -> Sequence[Any]:
+        """Count the tasks of which nothing else is kept; returns the others, for `put`."""
+        if self._policy is not Policy.FAILURES:
+            return outcomes
+        minute, rest = int(time.time() // 60), []
+        with self._tallies_lock:
+            for outcome in outcomes:
+                if is_plain(outcome):
+                    message = outcome.message
+                    tally = self._tally(minute, message.queue_name, message.actor_name)
+                    tally.count_plain(outcome.wait_ms, outcome.run_ms)
+                else:
+                    rest.append(outcome)
         self._wake_up()
+        return rest
 
     def put(self, event: TaskSettled) -> None:
         """A claim has ended."""
@@ -111,9 +122,11 @@ class Recorder(threading.Thread):
 
     def run(self) -> None:
         logging.getLogger().addHandler(self._log)
+        listen(self._wake_up)
         try:
             self._keep_writing()
         finally:
+            listen(None)
             logging.getLogger().removeHandler(self._log)
             connections.close_all()
 
@@ -157,11 +170,14 @@ class Recorder(threading.Thread):
         event = seen.event
         if event.kind is Kind.RELEASED or not event.started:
             return
-        key = (int(seen.at // 60), event.queue, event.task)
+        self._tally(int(seen.at // 60), event.queue, event.task).count(event)
+
+    def _tally(self, minute: int, queue: str, task: str) -> Tally:
+        key = (minute, queue, task)
         tally = self._tallies.get(key)
         if tally is None:
             tally = self._tallies[key] = Tally()
-        tally.count(event)
+        return tally
 
     def _roll_up(self, *, is_due: bool) -> bool:
         now = time.monotonic()
@@ -239,6 +255,18 @@ class Recorder(threading.Thread):
             except Exception:
                 logger.exception("The record of %s cannot be written.", seen.event.message_id)
                 self._dropped += 1
+
+
+def is_plain(outcome: Any) -> bool:
+    """Whether nothing but its success can be told of a task: its first attempt, of which no record was opened."""
+    claim = outcome.claim
+    return (
+        outcome.kind is Kind.DONE
+        and outcome.started
+        and not (outcome.retries_before or claim.deliveries)
+        and claim.message_id not in running
+        and "revived" not in claim.message.options
+    )
 
 
 def write(alias: str, rows: Rows, batch: list[Seen], more: list[Row]) -> None:

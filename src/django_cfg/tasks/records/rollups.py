@@ -14,6 +14,8 @@ from django_cfg.tasks.lifecycle import Kind
 from django_cfg.tasks.models import Grain, Rollup
 from django_cfg.tasks.records import histogram
 
+#: Numbers that a tally notes before it adds them up.
+MOST_PLAIN = 4096
 Key = tuple[str, datetime, str, str]
 
 
@@ -30,6 +32,29 @@ class Tally:
     run_ms_sum: float = 0.0
     waits: histogram.Histogram = field(default_factory=Counter)
     runs: histogram.Histogram = field(default_factory=Counter)
+    _plain_waits: list[float] = field(default_factory=list)
+    _plain_runs: list[float] = field(default_factory=list)
+
+    def count_plain(self, wait_ms: float, run_ms: float) -> None:
+        """One more that succeeded. The buckets of many are found together."""
+        self._plain_waits.append(wait_ms)
+        self._plain_runs.append(run_ms)
+        if len(self._plain_runs) >= MOST_PLAIN:
+            self.sum_up()
+
+    def sum_up(self) -> None:
+        """Add what was only noted yet."""
+        waits, runs = self._plain_waits, self._plain_runs
+        if not runs:
+            return
+        self._plain_waits, self._plain_runs = [], []
+        self.attempts += len(runs)
+        self.completed += len(runs)
+        self.waits.update(histogram.buckets_of(waits))
+        self.runs.update(histogram.buckets_of(runs))
+        self.wait_ms_max = max(self.wait_ms_max, max(waits))
+        self.run_ms_max = max(self.run_ms_max, max(runs))
+        self.run_ms_sum += sum(runs)
 
     def count(self, event: TaskSettled) -> None:
         self.attempts += 1
@@ -43,6 +68,7 @@ class Tally:
         self.run_ms_sum += event.run_ms
 
     def add(self, other: Tally) -> None:
+        other.sum_up()
         self.attempts += other.attempts
         self.completed += other.completed
         self.retried += other.retried

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from typing import Any
 
 from dramatiq.middleware import CurrentMessage
@@ -20,29 +21,58 @@ class Running:
     """One claim whose task has started. Written by its thread, read by the recorder.
 
     Attributes:
+        began: seconds since 1970.
         reported: the progress that the last write told of.
         writes: how often a record of the running task was written.
     """
 
     __slots__ = ("began", "claim", "lines", "progress", "reported", "writes")
 
-    def __init__(self, claim: Any) -> None:
+    def __init__(self, claim: Any, began: float) -> None:
         self.claim = claim
-        self.began = time.time()
+        self.began = began
         self.lines: list[str] = []
         self.progress: Progress | None = None
         self.reported: Progress | None = None
         self.writes = 0
 
 
-#: By message id. Single operations on a dictionary need no lock.
+#: By message id: the tasks that have said something, and under a policy that records running tasks every one that runs.
+#: Single operations on a dictionary need no lock.
 running: dict[str, Running] = {}
+#: Called when a task begins to be noted; None while nobody records in this process.
+_tell: Callable[[], None] | None = None
+
+
+def listen(tell: Callable[[], None] | None) -> None:
+    """Note what tasks say from now on; None: not any more.
+
+    Parameters:
+        tell: called when there is a task more in `running`; must be quick.
+    """
+    global _tell
+    _tell = tell
+
+
+def note(message: Any) -> Running | None:
+    """What is noted of a message that a thread of this process runs; None if nobody records, or its run is over."""
+    if _tell is None or message.is_over:
+        return None
+    began = time.time() - (time.monotonic() - message.since)
+    task = running[message.message_id] = Running(message.claim, began)
+    if message.is_over:  # ended meanwhile, so nothing that follows would take it away again
+        running.pop(message.message_id, None)
+        return None
+    _tell()
+    return task
 
 
 def current() -> Running | None:
     """What the calling code belongs to; None outside of a task of a recording worker."""
-    message = CurrentMessage.get_current_message()
-    return running.get(message.message_id) if message is not None else None
+    message: Any = CurrentMessage.get_current_message()
+    if message is None:
+        return None
+    return running.get(message.message_id) or (note(message) if hasattr(message, "claim") else None)
 
 
 class TaskLog(logging.Handler):

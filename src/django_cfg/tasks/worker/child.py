@@ -86,7 +86,7 @@ def running(worker: EngineWorker) -> dict[int, str]:
     """What each thread runs, by the thread's number."""
     seen = [(thread.ident, thread.current) for thread in cast("list[EngineThread]", worker.workers)]
     return {
-        number: f"{current.message.actor_name} {current.message.message_id}"
+        number: f"{current.actor_name} {current.message_id}"
         for number, current in seen
         if number is not None and current is not None
     }

@@ -246,10 +246,13 @@ class ExchangeThread(threading.Thread):
             if outcome.started:
                 self.runs += 1
                 self._learn(outcome.run_ms / 1000)
-            if claim.message_id in answer.refused:
-                self._refuse(claim)
-            else:
-                task_settled.emit(settled(outcome))
+        accepted = outcomes
+        if answer.refused:
+            accepted = [outcome for outcome in outcomes if outcome.claim.message_id not in answer.refused]
+            for outcome in outcomes:
+                if outcome.claim.message_id in answer.refused:
+                    self._refuse(outcome.claim)
+        task_settled.emit_all(accepted, settled)
 
     def _let_go(self, claim: Claim) -> None:
         if self._held.get(claim.message_id) is claim:

@@ -51,9 +51,7 @@ class InlineWorker:
         outcomes, self._outcomes = self._outcomes, []
         self._seq += 1
         answer = self._broker.exchange(session, self._seq, outcomes, Want(count, queues))
-        for outcome in outcomes:
-            if outcome.claim.message_id not in answer.refused:
-                task_settled.emit(settled(outcome))
+        task_settled.emit_all([o for o in outcomes if o.claim.message_id not in answer.refused], settled)
         return answer.claims
 
     def _process(self, claim: Claim) -> int:

@@ -133,8 +133,8 @@ def running_tasks(worker: EngineWorker) -> list[dict[str, Any]]:
     return [
         {
             "thread": number,
-            "task": current.message.actor_name,
-            "message_id": current.message.message_id,
+            "task": current.actor_name,
+            "message_id": current.message_id,
             "for_s": round(now - current.since, 3),
         }
         for number, current in seen

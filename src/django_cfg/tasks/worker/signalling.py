@@ -12,6 +12,7 @@ from django.db import close_old_connections, connections, reset_queries
 from django.dispatch import Signal
 
 from django_cfg.tasks import signals
+from django_cfg.tasks.brokers.contract import Outcome
 from django_cfg.tasks.brokers.process import identity
 from django_cfg.tasks.events import OutcomeRefused, TaskSettled, WorkerNews, outcome_refused, task_settled
 from django_cfg.tasks.lifecycle import Kind
@@ -37,7 +38,7 @@ def signalling(worker: WorkerNews | None = None) -> Iterator[None]:
     """
     sender = Sender()
     sender.start()
-    stops = [task_settled.subscribe(sender.settled), outcome_refused.subscribe(sender.refused)]
+    stops = [task_settled.subscribe(sender.settled, heard), outcome_refused.subscribe(sender.refused)]
     if worker is not None:
         sender.put(signals.worker_started, worker)
     try:
@@ -48,6 +49,12 @@ def signalling(worker: WorkerNews | None = None) -> Iterator[None]:
         for stop in stops:
             stop()
         sender.finish()
+
+
+def heard(outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
+    """Those that somebody receives a signal of."""
+    kinds = {kind for kind, signal in SETTLED.items() if signal.receivers}
+    return [outcome for outcome in outcomes if outcome.kind in kinds] if kinds else ()
 
 
 def this_worker(queues: Sequence[str], threads: int) -> WorkerNews:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dramatiq.errors import RateLimitExceeded, Retry
@@ -27,14 +26,6 @@ if TYPE_CHECKING:
     from dramatiq import Actor
 
 
-@dataclass(slots=True)
-class Current:
-    """What a thread runs now, and since when by the monotonic clock."""
-
-    message: ClaimedMessage
-    since: float
-
-
 class EngineThread(WorkerThread):
     """One thread that runs tasks. It does no I/O of its own.
 
@@ -43,7 +34,7 @@ class EngineThread(WorkerThread):
     """
 
     broker: EngineBroker
-    current: Current | None
+    current: ClaimedMessage | None
 
     def __init__(self, broker: EngineBroker, backlog: Backlog, exchange: ExchangeThread) -> None:
         threading.Thread.__init__(self, daemon=True)
@@ -81,7 +72,7 @@ class EngineThread(WorkerThread):
         self._exchange.ledger.started(message.claim, self.broker.hard_limit_s_of(message.actor_name))
         collector = self.broker.begin(message.claim)
         collector.wait_ms = waited_ms(message.claim)
-        self.current = Current(message, time.monotonic())
+        message.since, self.current = time.monotonic(), message
         skipped = False
         try:
             skipped = self._run_hooks_and_task(message, collector)
@@ -92,7 +83,7 @@ class EngineThread(WorkerThread):
             if was_cancelled(message, error):
                 outcome = released(message.claim, CANCELLED, started=True)
             self.broker.end()
-            self.current = None
+            self.current, message.is_over = None, True
             self._hand_over(outcome)
             message.clear_exception()  # a kept traceback would keep the task's frames alive
 

@@ -17,6 +17,8 @@ from django_cfg.tasks.brokers.stub import StubBroker
 from django_cfg.tasks.conf import TaskSettings
 from django_cfg.tasks.middleware.age_limit import EngineAgeLimit
 from django_cfg.tasks.middleware.interrupts import EngineShutdownNotifications
+from django_cfg.tasks.middleware.record import Record
+from django_cfg.tasks.records.policy import Policy
 
 
 @pytest.fixture
@@ -45,8 +47,8 @@ def left_out(broker: StubBroker, name: str) -> list[Hook]:
 
 
 def test_what_is_left_out_around_a_plain_task(broker: StubBroker) -> None:
-    assert names(left_out(broker, BEFORE)) == {"EngineAgeLimit", "EngineShutdownNotifications"}
-    assert names(left_out(broker, AFTER)) == {one.__name__ for one in QUIET} - {"EngineAgeLimit"}
+    assert names(left_out(broker, BEFORE)) == {"EngineAgeLimit", "EngineShutdownNotifications", "Record"}
+    assert names(left_out(broker, AFTER)) == {one.__name__ for one in QUIET} - {"EngineAgeLimit", "Record"}
 
 
 def test_the_others_are_called_in_their_order(broker: StubBroker) -> None:
@@ -86,7 +88,12 @@ def test_nothing_is_left_out_where_a_task_or_a_message_names_an_option(
 
 
 @pytest.mark.parametrize(
-    "middleware", [EngineAgeLimit(max_age=1000), EngineShutdownNotifications(notify_shutdown=True)]
+    "middleware",
+    [
+        EngineAgeLimit(max_age=1000),
+        EngineShutdownNotifications(notify_shutdown=True),
+        Record(Policy.ALL, "default"),
+    ],
 )
 def test_what_holds_for_every_task_is_never_left_out(middleware: Middleware) -> None:
     hooks = Hooks([middleware])

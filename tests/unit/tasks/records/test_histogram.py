@@ -33,6 +33,15 @@ def test_merged_parts_are_the_whole(left: list[float], right: list[float]) -> No
     assert histogram.loads(histogram.dumps(whole)) == whole
 
 
+@given(st.lists(st.floats(min_value=0, max_value=1e12)))
+def test_a_bucket_ends_where_the_next_begins_and_many_are_counted_like_each(values: list[float]) -> None:
+    for value in values:
+        bucket = histogram.bucket_of(value)
+        lower = histogram.upper_ms(bucket - 1) if value > histogram.FLOOR_MS else -1.0
+        assert lower < value <= histogram.upper_ms(bucket)
+    assert histogram.buckets_of(values) == counted(values)
+
+
 def test_nothing_counted_has_no_percentile() -> None:
     assert histogram.percentile(Counter(), 0.5) == 0.0
     assert histogram.bucket_of(0) == histogram.bucket_of(-1.0)

@@ -8,12 +8,16 @@ from dataclasses import replace
 
 import pytest
 from django.db import connections
+from dramatiq import Message
 
+from django_cfg.tasks.brokers.contract import Claim, Outcome
 from django_cfg.tasks.events import TaskSettled
 from django_cfg.tasks.lifecycle import Kind
 from django_cfg.tasks.models import Attempt, EngineState, ErrorGroup, Rollup, TaskRecord
+from django_cfg.tasks.records.histogram import loads
 from django_cfg.tasks.records.policy import Policy
 from django_cfg.tasks.records.recorder import MOST_WAITING, Recorder, write
+from django_cfg.tasks.records.rollups import MOST_PLAIN
 from django_cfg.tasks.records.rows import Rows, Seen
 from django_cfg.testing.waiting import eventually
 
@@ -124,6 +128,33 @@ def test_what_is_only_counted_does_not_wait_for_the_thread() -> None:
     made.finish()
     assert Rollup.objects.get(grain="d").completed == MOST_WAITING + 100
     assert [record.state for record in TaskRecord.objects.all()] == ["dead_letter"]
+
+
+def outcome(kind: Kind = Kind.DONE, deliveries: int = 0, retries: int = 0, **options: object) -> Outcome:
+    message = Message("default", "work", (), {}, options)
+    claim = Claim(message, 1, deliveries, 1, 0, 1_700_000_000_000, 0.0)
+    return Outcome(claim, kind, message, wait_ms=1.0, run_ms=3.0, retries_before=retries)
+
+
+def test_plain_successes_are_counted_together_and_nothing_else_is_made_of_them() -> None:
+    made = recorder(Policy.FAILURES)
+    others = [outcome(Kind.DEAD), outcome(Kind.RELEASED), outcome(deliveries=1), outcome(retries=1)]
+    others += [outcome(revived=True)]
+    assert made.count([*(outcome() for _ in range(MOST_PLAIN + 1)), *others]) == others
+    assert not made._waiting
+    made.start()
+    made.finish()
+    day = Rollup.objects.get(grain="d")
+    assert (day.attempts, day.completed, day.run_ms_max) == (MOST_PLAIN + 1, MOST_PLAIN + 1, 3.0)
+    assert day.run_ms_sum == pytest.approx(3.0 * (MOST_PLAIN + 1))
+    assert loads(day.runs).total() == loads(day.waits).total() == MOST_PLAIN + 1
+    assert not TaskRecord.objects.exists()
+
+
+@pytest.mark.parametrize("policy", [Policy.ALL, Policy.FINISHED])
+def test_where_successes_are_recorded_none_is_only_counted(policy: Policy) -> None:
+    ends = [outcome(), outcome(Kind.DEAD)]
+    assert recorder(policy).count(ends) == ends
 
 
 def test_a_recorder_whose_thread_never_ran_does_not_block_the_stop() -> None:

@@ -25,8 +25,8 @@ from django_cfg.tasks.worker import packed
 LAYOUT = 2
 #: As many claims as quick tasks end while a batch of them is on its way over a slow network.
 SLOTS = 1024
-#: Heads lie close together; the room of an outcome is memory only once something is written there.
-HEAD_BYTES = 256
+#: Heads lie close together and hold most outcomes too; the room of a larger one is memory only once it is used.
+HEAD_BYTES = 512
 ROOM_BYTES = 8192
 #: fence, generation, enqueued at (ms), deliveries, retries, length of the names, length of the outcome
 _HEAD = struct.Struct("=qqqHHII")
@@ -43,13 +43,19 @@ _ROOMS_AT = -(-(_HEADS_AT + HEAD_BYTES * SLOTS) // mmap.PAGESIZE) * mmap.PAGESIZ
 BANK_BYTES = _ROOMS_AT + ROOM_BYTES * SLOTS
 
 
-def places(slot: int, names: int) -> tuple[int, int]:
-    """Where the names of a slot lie in its bank and where its outcome does, by the length of the names: those that are
-    too long for the head stand in front of the outcome."""
-    head, room = _HEADS_AT + HEAD_BYTES * slot, _ROOMS_AT + ROOM_BYTES * slot
+def names_at(slot: int, names: int) -> int:
+    """Where the names of a slot begin, by their length: in its head, else at the start of its room."""
     if _HEAD.size + names <= HEAD_BYTES:
-        return head + _HEAD.size, room
-    return room, room + names
+        return _HEADS_AT + HEAD_BYTES * slot + _HEAD.size
+    return _ROOMS_AT + ROOM_BYTES * slot
+
+
+def outcome_at(slot: int, names: int, outcome: int) -> int:
+    """Where its outcome begins, by both lengths: behind the names if they leave it space, else in the room."""
+    if _HEAD.size + names + outcome <= HEAD_BYTES:
+        return _HEADS_AT + HEAD_BYTES * slot + _HEAD.size + names
+    taken = 0 if _HEAD.size + names <= HEAD_BYTES else names
+    return _ROOMS_AT + ROOM_BYTES * slot + taken
 
 
 class Use(IntEnum):
@@ -228,8 +234,8 @@ class Bank:
     def entry(self, slot: int) -> Entry:
         head = _HEAD.unpack_from(self.memory, _HEADS_AT + HEAD_BYTES * slot)
         fence, generation, enqueued, deliveries, retries, names, outcome = head
-        names_at, data_at = places(slot, names)
-        message_id, queue, task = bytes(self.memory[names_at : names_at + names]).decode().split("\0")
+        start, data_at = names_at(slot, names), outcome_at(slot, names, outcome)
+        message_id, queue, task = bytes(self.memory[start : start + names]).decode().split("\0")
         return Entry(
             at=At(self.states[slot]),
             message_id=message_id,
@@ -256,8 +262,8 @@ class Ledger:
         # By the identity of the claim: one message may be claimed twice, after a lost session.
         self._slots: dict[int, int] = {}
         self._free = list(range(SLOTS - 1, -1, -1))
-        #: Where the outcome of each slot begins.
-        self._outcome_at = [0] * SLOTS
+        #: The length of the names in each slot.
+        self._names = [0] * SLOTS
 
     def identity(self) -> ProcessIdentity:
         """Who opens the session."""
@@ -288,8 +294,9 @@ class Ledger:
             retries = 0  # not written by us
         head = (claim.fence, claim.generation, claim.enqueued_at_ms, min(claim.deliveries, MOST), retries)
         _HEAD.pack_into(self.bank.memory, _HEADS_AT + HEAD_BYTES * slot, *head, len(names), 0)
-        names_at, self._outcome_at[slot] = places(slot, len(names))
-        self.bank.memory[names_at : names_at + len(names)] = names
+        start = names_at(slot, len(names))
+        self.bank.memory[start : start + len(names)] = names
+        self._names[slot] = len(names)
         self.bank.states[slot] = 1
         self._slots[id(claim)] = slot
 
@@ -328,7 +335,7 @@ class Ledger:
             data = packed.pack(outcome)
         except packed.UNPACKABLE:
             return True  # the store will not take it either; the exchange finds out
-        at = self._outcome_at[slot]
+        at = outcome_at(slot, self._names[slot], len(data))
         end = at + len(data)
         if end > _ROOMS_AT + ROOM_BYTES * (slot + 1):
             return False

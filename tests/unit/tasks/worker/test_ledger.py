@@ -101,19 +101,20 @@ def test_an_outcome_comes_back_as_it_went_in(ledger: Ledger) -> None:
     assert replace(outcome_of(entry), claim=CLAIM) == outcome
 
 
-@pytest.mark.parametrize("length", [1, HEAD_BYTES - 60, HEAD_BYTES, 3 * HEAD_BYTES])
-def test_names_of_any_length_and_the_outcome_come_back_in_every_slot(ledger: Ledger, length: int) -> None:
+@pytest.mark.parametrize("size", [0, HEAD_BYTES // 4, HEAD_BYTES, 3 * HEAD_BYTES])
+@pytest.mark.parametrize("length", [1, HEAD_BYTES // 2, HEAD_BYTES - 60, HEAD_BYTES, 3 * HEAD_BYTES])
+def test_names_and_outcomes_of_any_length_come_back_in_every_slot(ledger: Ledger, length: int, size: int) -> None:
     name = "n" * length
     claims = [replace(CLAIM, message=Message("mail", name, (), {}, {}, f"id-{i}", 5)) for i in range(SLOTS)]
     for one in claims:
         ledger.claimed(one)
-        assert ledger.ended(Outcome(one, Kind.DONE, one.message, result=ResultEntry(one.message_id, 1000)))
+        assert ledger.ended(Outcome(one, Kind.DONE, one.message, result=ResultEntry(one.message_id + "r" * size, 1000)))
     assert ledger.room == 0
     found = {entry.message_id: entry for entry in ledger.bank.entries()}
     assert found.keys() == {one.message_id for one in claims}
     for message_id, entry in found.items():
         result = outcome_of(entry).result
-        assert (entry.task, entry.queue, result and result.value) == (name, "mail", message_id)
+        assert (entry.task, entry.queue, result and result.value) == (name, "mail", message_id + "r" * size)
 
 
 def test_names_that_no_room_can_hold_are_left_out_and_harm_no_other_slot(ledger: Ledger) -> None:

@@ -58,9 +58,11 @@ class TaskActor(EngineActor[Any, Any]):
         run.start()
         if signals.is_heard(task_started):
             task_started.send_robust(sender=signals.sender_of(run.backend), task_result=run.result)
-        context = (TaskContext(task_result=run.result),) if self.task.takes_context else ()
         function = _in_a_loop(self.task.func) if self.is_async else self.task.func
-        value = function(*context, *args, **kwargs)
+        if self.task.takes_context:
+            value = function(TaskContext(task_result=run.result), *args, **kwargs)
+        else:
+            value = function(*args, **kwargs)
         run.value = value if type(value) in PLAIN else self._checked(value)
 
     def message_with_options(

@@ -122,7 +122,9 @@ class Run:
 
 
 def _is_plain(message: Any) -> bool:
-    return SCALARS.issuperset(map(type, message.args)) and SCALARS.issuperset(map(type, message.kwargs.values()))
+    if message.kwargs and not SCALARS.issuperset(map(type, message.kwargs.values())):
+        return False
+    return SCALARS.issuperset(map(type, message.args))
 
 
 def _now() -> int:

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from dramatiq import Message
 from dramatiq.broker import MessageProxy
 
+from django_cfg.tasks.brokers import codec
 from django_cfg.tasks.lifecycle import Kind, State
 
 
@@ -91,6 +92,18 @@ class ResultEntry:
 
     value: Any
     ttl_ms: int
+    _text: str | None = field(default=None, init=False, repr=False, compare=False)
+
+    @property
+    def text(self) -> str:
+        """The value as JSON, written when it is first asked for.
+
+        Raises:
+            TypeError, ValueError, OverflowError, RecursionError: it is no JSON.
+        """
+        if self._text is None:
+            self._text = codec.dumps(self.value)
+        return self._text
 
 
 @dataclass(slots=True)

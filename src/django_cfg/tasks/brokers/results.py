@@ -39,7 +39,7 @@ class EngineResults(ResultBackend):
     def store_result(self, message: Any, result: Any, ttl: int) -> None:
         if result is not None or message.options.get(PIPELINE_STEP):
             limit = self.broker.settings.max_payload_bytes
-            self._put(message.message_id, ResultEntry(_wire(message, result, limit), ttl))
+            self._put(message.message_id, _entry(message, result, ttl, limit))
 
     def store_exception(self, message: Any, exception: BaseException, ttl: int) -> None:
         secrets = secrets_of(message, self.broker.actors.get(message.actor_name))
@@ -92,25 +92,25 @@ class EngineResults(ResultBackend):
         return bool(message.options.get("store_results", own))
 
 
-def _wire(message: Any, result: Any, limit: int) -> Any:
+def _entry(message: Any, result: Any, ttl: int, limit: int) -> ResultEntry:
     """The result, or the error of whoever asks for it: the task has ended well, only its value cannot travel."""
-    name = f"the result of {message.actor_name}"
+    name, entry = f"the result of {message.actor_name}", ResultEntry(result, ttl)
     try:
         codec.check(result, name)
-        size = len(codec.dumps(result).encode())
+        size = len(entry.text.encode())
     except NotSerializable as error:
-        return _not_kept(message, str(error))
+        return _not_kept(message, str(error), ttl)
     except (TypeError, ValueError, RecursionError, OverflowError) as error:
-        return _not_kept(message, f"{name}: {type(result).__name__} is not JSON ({error})")
+        return _not_kept(message, f"{name}: {type(result).__name__} is not JSON ({error})", ttl)
     if size > limit:
-        return _not_kept(message, f"{name} has {size:,} bytes, above max_payload_bytes ({limit:,})")
-    return result
+        return _not_kept(message, f"{name} has {size:,} bytes, above max_payload_bytes ({limit:,})", ttl)
+    return entry
 
 
-def _not_kept(message: Any, why: str) -> Any:
+def _not_kept(message: Any, why: str, ttl: int) -> ResultEntry:
     text = f"{why}; it is not kept. Return plain values, or declare the task with store_results=False"
     logger.warning("Message %s: %s", message.message_id, text)
-    return wrap_exception(NotSerializable(text))
+    return ResultEntry(wrap_exception(NotSerializable(text)), ttl)
 
 
 def _wire_error(error: BaseException, secrets: frozenset[str]) -> Any:

@@ -283,7 +283,7 @@ class StubBroker(EngineBroker):
 
     def store_result(self, message_id: str, entry: ResultEntry) -> None:
         with self._changed:
-            self._results[message_id] = (self.clock() + entry.ttl_ms / 1000, codec.dumps(entry.value))
+            self._results[message_id] = (self.clock() + entry.ttl_ms / 1000, entry.text)
 
     def load_result(self, message_id: str) -> tuple[bool, Any]:
         with self._changed:

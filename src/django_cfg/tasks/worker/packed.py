@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 from dramatiq import Message
 
+from django_cfg.tasks.brokers import codec
 from django_cfg.tasks.brokers.contract import Claim, Failure, FollowUp, Outcome, ResultEntry
 from django_cfg.tasks.lifecycle import Kind
 
@@ -30,7 +31,7 @@ def pack(outcome: Outcome) -> bytes:
             None if outcome.kind is Kind.DONE else outcome.message.asdict(),
             outcome.delay_ms,
             [(item.message.asdict(), item.delay_ms) for item in outcome.follow_ups],
-            None if result is None else (result.value, result.ttl_ms),
+            None if result is None else (result.text, result.ttl_ms),
             None if failure is None else astuple(failure),
             outcome.reason,
             (outcome.wait_ms, outcome.run_ms, outcome.started, outcome.retries_before),
@@ -48,7 +49,7 @@ def unpack(claim: Claim, data: bytes) -> Outcome:
         message=claim.message if message is None else _message(message),
         delay_ms=delay_ms,
         follow_ups=tuple(FollowUp(_message(fields), delay) for fields, delay in follow_ups),
-        result=None if result is None else ResultEntry(*result),
+        result=None if result is None else ResultEntry(codec.loads(result[0]), result[1]),
         failure=None if failure is None else Failure(*failure),
         reason=reason,
         wait_ms=wait_ms,

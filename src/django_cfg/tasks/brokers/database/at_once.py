@@ -56,8 +56,8 @@ def _array(numbers: Any) -> str:
 
 def _result(outcome: Outcome) -> dict[str, Any]:
     assert outcome.result is not None
-    text = codec.dumps(outcome.result.value)
-    return {"k": outcome.claim.key, "m": outcome.claim.message_id, "b": text, "t": outcome.result.ttl_ms}
+    result = outcome.result
+    return {"k": outcome.claim.key, "m": outcome.claim.message_id, "b": result.text, "t": result.ttl_ms}
 
 
 def _read(rows: list[Any]) -> Reply | None:

@@ -43,10 +43,10 @@ class DatabaseResults:
 
     def _put(self, cursor: Cursor, entries: Sequence[tuple[str, ResultEntry]]) -> None:
         if self._sql.dialect.is_in_process:
-            cursor.each(self._sql.put_results(1), [(i, codec.dumps(e.value), e.ttl_ms) for i, e in entries])
+            cursor.each(self._sql.put_results(1), [(i, e.text, e.ttl_ms) for i, e in entries])
             return
         for chunk in chunks(entries):
-            values = [v for i, e in chunk for v in (i, codec.dumps(e.value), e.ttl_ms)]
+            values = [v for i, e in chunk for v in (i, e.text, e.ttl_ms)]
             cursor.later(self._sql.put_results(len(chunk)), values)
 
     def get(self, message_id: str) -> tuple[bool, Any]:

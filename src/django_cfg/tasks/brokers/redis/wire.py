@@ -78,7 +78,7 @@ def verdict(reason: str) -> Verdict:
 
 
 def result_text(entry: ResultEntry) -> Verdict:
-    return codec.dumps(entry.value), max(1, round(entry.ttl_ms))
+    return entry.text, max(1, round(entry.ttl_ms))
 
 
 def info(reason: str, error: str) -> str:

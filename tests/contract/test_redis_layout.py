@@ -317,6 +317,46 @@ def sent_now(broker: EngineBroker) -> str:
         return ""
 
 
+def test_sentinels_that_want_a_password_and_tls_are_asked_with_both(tmp_path: Path) -> None:
+    (tmp_path / "primary").mkdir()
+    tls_port, sentinel_port = free_port(), free_port()
+    secured = certified(tmp_path, "DNS:localhost,IP:127.0.0.1")
+    lines = [
+        *(f"{name.removeprefix('--')} {value}" for name, value in zip(secured[::2], secured[1::2], strict=True)),
+        f"port 0\ntls-port {sentinel_port}\nbind 127.0.0.1\ndir {tmp_path}\ntls-replication yes",
+        "user default off\nuser shop on >s%cret ~* &* +@all",
+        f"sentinel monitor shop 127.0.0.1 {tls_port} 1\nsentinel auth-pass shop hidden",
+    ]
+    file = tmp_path / "sentinel.conf"
+    file.write_text("\n".join(lines) + "\n")
+    password = ("--requirepass", "hidden", "--port", "0", "--tls-port", str(tls_port))
+    with started("redis-server", *secured, *password, "--bind", "127.0.0.1", "--save", "", "--dir", str(tmp_path)), \
+         started("redis-server", str(file), "--sentinel"):  # fmt: skip
+        trusted = f"ssl_ca_certs={tmp_path / 'certificate.pem'}"
+        url = f"rediss+sentinel://:hidden@127.0.0.1:{sentinel_port}/shop/0?{trusted}"
+        known = f"{url}&sentinel_username=shop&sentinel_password=s%25cret"
+        with unconnected(known) as broker:
+            eventually(lambda: sent_now(broker))
+        with served(known) as broker:
+            everything_works(broker)
+        for wrong in (url, known.replace("cret", "wr0ng"), known.replace(f"{trusted}&", "")):
+            with unconnected(wrong) as broker, pytest.raises(BrokerError) as caught:
+                broker.enqueue(message())
+            assert "hidden" not in str(caught.value)
+            assert "wr0ng" not in str(caught.value)
+
+
+@contextmanager
+def started(*command: str) -> Iterator[None]:
+    """A process that ends with the block."""
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait(10)
+
+
 @contextmanager
 def sentinels(directory: Path, port: int) -> Iterator[list[int]]:
     """Three sentinels that watch `shop` and agree with two voices."""
@@ -355,10 +395,10 @@ def test_a_unix_socket_is_a_url(server: OwnServer) -> None:
         everything_works(broker)
 
 
-def certified(directory: Path) -> tuple[str, ...]:
-    """Options of a server with a certificate of its own for localhost."""
+def certified(directory: Path, names: str = "DNS:localhost") -> tuple[str, ...]:
+    """Options of a server with a certificate of its own for these names."""
     key, certificate = str(directory / "key.pem"), str(directory / "certificate.pem")
-    subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
+    subject = ["-subj", "/CN=localhost", "-addext", f"subjectAltName={names}"]
     made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *subject]
     subprocess.run([*made, "-keyout", key, "-out", certificate], check=True, capture_output=True)
     files = ("--tls-cert-file", certificate, "--tls-key-file", key, "--tls-ca-cert-file", certificate)

@@ -16,7 +16,7 @@ from django_cfg.tasks.brokers.contract import DeadFilter, QueueStats
 from django_cfg.tasks.health import AWAY
 from django_cfg.tasks.worker.discover import discover
 
-REDIS = ("redis", "rediss", "unix", "redis+sentinel", "sentinel")
+REDIS = ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel", "sentinel")
 LABEL = "django_cfg_tasks"
 
 

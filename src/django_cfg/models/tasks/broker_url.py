@@ -10,7 +10,14 @@ from collections.abc import Callable, Iterator
 from urllib.parse import SplitResult, urlsplit
 
 from django_cfg.errors import BrokerURLError
-from django_cfg.models.tasks.url_options import AMQP_OPTIONS, REDIS_OPTIONS, is_whole_number, option_complaint
+from django_cfg.models.tasks.url_options import (
+    AMQP_OPTIONS,
+    REDIS_OPTIONS,
+    SENTINEL_OPTIONS,
+    is_whole_number,
+    option_complaint,
+    tls_complaint,
+)
 from django_cfg.models.url_text import (
     BARE_HOST,
     SCHEME,
@@ -22,12 +29,21 @@ from django_cfg.models.url_text import (
 )
 from django_cfg.redact import redact_url
 
-SENTINEL_SCHEMES = ("redis+sentinel", "sentinel")
+SENTINEL_SCHEMES = ("redis+sentinel", "rediss+sentinel", "sentinel")
 REDIS_SCHEMES = ("redis", "rediss", "unix")
 AMQP_SCHEMES = ("amqp", "amqps")
 BROKER_SCHEMES = (*REDIS_SCHEMES, *AMQP_SCHEMES, "database", "stub", *SENTINEL_SCHEMES)
 # RabbitMQ cannot answer "give me the result of that task", so results never go there.
 RESULT_SCHEMES = (*REDIS_SCHEMES, "database", "stub", *SENTINEL_SCHEMES)
+
+#: By scheme: which one is the same with TLS.
+_SECURED = {
+    "redis": "rediss",
+    "amqp": "amqps",
+    "unix": "rediss",
+    "redis+sentinel": "rediss+sentinel",
+    "sentinel": "rediss+sentinel",
+}
 
 _SENTINEL = re.compile(r"(\[[0-9A-Fa-f:]+\]|[A-Za-z0-9_.\-]+)(:\d{1,5})?")
 _ALIAS = re.compile(r"[A-Za-z_][A-Za-z0-9_\-]*")
@@ -64,14 +80,13 @@ def _complaints(url: str, schemes: tuple[str, ...]) -> Iterator[str]:
     rest = url[found.end() :]
     if scheme != "unix" or rest.startswith(":"):  # a socket's path may hold an "@"
         yield from unescaped(rest)
-    if scheme in SENTINEL_SCHEMES:
-        yield from _sentinel(urlsplit(url), redact_url(url))
-        return
-    parts = split_or_complaint(url)
+    parts = urlsplit(url) if scheme in SENTINEL_SCHEMES else split_or_complaint(url)
     if isinstance(parts, str):
         yield parts
-    else:
-        yield from _CHECKS[scheme](parts, redact_url(url))
+        return
+    yield from _CHECKS[scheme](parts, redact_url(url))
+    if scheme in _SECURED:
+        yield from tls_complaint(parts.query, _SECURED[scheme])
 
 
 def _not_a_url(url: str, schemes: tuple[str, ...]) -> str:
@@ -122,7 +137,7 @@ def _sentinel(parts: SplitResult, shown: str) -> Iterator[str]:
         yield "names no service; write redis+sentinel://h1:26379,h2:26379/service/0"
     if len(rest) > 1 or not all(map(is_whole_number, rest)):
         yield f"after the service comes one database number, got {quoted('/'.join(rest), shown)}"
-    yield from option_complaint(parts.query, REDIS_OPTIONS, shown)
+    yield from option_complaint(parts.query, SENTINEL_OPTIONS, shown)
 
 
 def _unix(parts: SplitResult, shown: str) -> Iterator[str]:
@@ -152,6 +167,7 @@ def _stub(parts: SplitResult, shown: str) -> Iterator[str]:
 _CHECKS: dict[str, Callable[[SplitResult, str], Iterator[str]]] = {
     **dict.fromkeys(("redis", "rediss"), _redis),
     **dict.fromkeys(AMQP_SCHEMES, _amqp),
+    **dict.fromkeys(SENTINEL_SCHEMES, _sentinel),
     "unix": _unix,
     "database": _database,
     "stub": _stub,

@@ -60,6 +60,9 @@ REDIS_OPTIONS: Mapping[str, str] = {
     "username": "text",
 }
 
+#: Who we are to the sentinels themselves.
+SENTINEL_OPTIONS: Mapping[str, str] = {**REDIS_OPTIONS, "sentinel_password": "text", "sentinel_username": "text"}
+
 AMQP_OPTIONS: Mapping[str, str] = {
     "blocked_connection_timeout": "a number of seconds",
     "heartbeat": "a whole number",
@@ -86,6 +89,13 @@ def option_complaint(query: str, known: Mapping[str, str], shown: str) -> Iterat
         elif not _EXPECTED[known[name]](value):
             got = repr(value) if f"{name}={value}" in shown else HIDDEN
             yield f"option {name} expects {known[name]}, got {got}"
+
+
+def tls_complaint(query: str, tls_scheme: str) -> Iterator[str]:
+    """Options of TLS in a URL whose scheme has none: certificates that nobody would look at."""
+    for name, _ in parse_qsl(query, keep_blank_values=True):
+        if name.startswith("ssl_"):
+            yield f"has the option {name}, but no TLS; write {tls_scheme}://"
 
 
 def _unknown(name: str, known: Mapping[str, str], shown: str) -> str:

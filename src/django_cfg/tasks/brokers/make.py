@@ -124,7 +124,7 @@ def _unknown(settings: TaskSettings) -> EngineBroker:
 
 MAKERS: dict[str, Maker] = {
     "database": _database,
-    **dict.fromkeys(("redis", "rediss", "unix", "redis+sentinel", "sentinel"), _redis),
+    **dict.fromkeys(("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel", "sentinel"), _redis),
     **dict.fromkeys(("amqp", "amqps"), _rabbitmq),
     "stub": _stub,
 }

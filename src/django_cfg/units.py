@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 MS_PER_S = 1000
 MS_PER_DAY = 86_400_000
@@ -18,6 +18,13 @@ def s_to_ms(seconds: float) -> int:
 
 def timedelta_to_ms(span: timedelta) -> int:
     return s_to_ms(span.total_seconds())
+
+
+def ms_until(moment: datetime, now: datetime) -> int:
+    """Milliseconds to wait so that nothing starts before the moment, also by a clock that is cut down to whole ones; 0
+    if it is over."""
+    left = moment - now
+    return 0 if left <= timedelta() else -(-left // timedelta(milliseconds=1)) + 1
 
 
 def days_to_ms(days: float) -> int:

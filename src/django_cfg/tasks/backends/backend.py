@@ -30,7 +30,7 @@ from django_cfg.tasks.compat import (
     TaskResultStatus,
     task_enqueued,
 )
-from django_cfg.units import s_to_ms, timedelta_to_ms
+from django_cfg.units import ms_until, s_to_ms
 
 if TYPE_CHECKING:
     from django_cfg.tasks.brokers.base import EngineBroker
@@ -220,7 +220,7 @@ def _wait_ms(run_after: datetime | None) -> int | None:
     if run_after is None:
         return None
     aware = timezone.make_aware(run_after) if timezone.is_naive(run_after) else run_after
-    return max(0, timedelta_to_ms(aware - datetime.now(aware.tzinfo)))
+    return ms_until(aware, datetime.now(aware.tzinfo))
 
 
 def _message_id(task: AnyTask, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:

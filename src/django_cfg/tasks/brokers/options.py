@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from django_cfg.errors import InvalidTaskOption
 from django_cfg.tasks.conf import TaskSettings
-from django_cfg.units import timedelta_to_ms
+from django_cfg.units import ms_until, timedelta_to_ms
 
 #: Lowest value of each numeric option; milliseconds unless the name says otherwise.
 LOWEST = {
@@ -149,7 +149,7 @@ def hard_limit_ms(own: float | None, own_soft: float | None, settings: TaskSetti
 def _until(task: str, moment: datetime) -> int:
     if timezone.is_naive(moment):
         raise InvalidTaskOption(f"task {task}: delay {moment!r} has no time zone; use django.utils.timezone")
-    return max(0, timedelta_to_ms(moment - timezone.now()))
+    return ms_until(moment, timezone.now())
 
 
 def _check_values(task: str, options: Mapping[str, Any]) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import logging
+import pickle
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -57,6 +60,26 @@ def test_what_enqueue_returns_is_what_get_result_returns() -> None:
     assert (found.backend, found.task.backend) == ("anywhere", "anywhere")
     assert found.args == [1, [2, 3], {"a": "text", "5": None}]
     assert (found.status, found.attempts, found.errors) == (TaskResultStatus.READY, 0, [])
+
+
+def test_what_was_read_first_does_not_matter() -> None:
+    result = work.add.enqueue(1, b=2)
+    drain()
+    result.refresh()  # before any field was read
+    assert (result.args, result.kwargs, result.status) == ([1], {"b": 2}, TaskResultStatus.SUCCESSFUL)
+    assert result.return_value == 3
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda one: pickle.loads(pickle.dumps(one)), replace])
+def test_a_result_that_nobody_has_read_is_copied_whole(copied: Any) -> None:
+    result = work.add.enqueue(1, b=2)
+    assert copied(result) == result == work.add.get_result(result.id)
+    assert repr(copied(work.add.enqueue(3))).count("args=[3]") == 1
+
+
+def test_a_result_has_no_other_fields() -> None:
+    with pytest.raises(AttributeError, match="colour"):
+        work.add.enqueue(1, 2).colour  # noqa: B018 - that is the point
 
 
 def test_a_value_comes_back_with_the_times_and_workers_of_its_run() -> None:

@@ -24,8 +24,27 @@ LOST = "django_cfg.errors.TaskLost"
 Built = TypeVar("Built")
 
 
+class SentResult(AnyResult):  # type: ignore[misc]
+    """A task result whose fields are made of what was sent, when somebody reads one. Most senders read none, and they
+    would cost nearly as much as the message."""
+
+    __slots__ = ("_sent",)
+    _sent: tuple[AnyTask, Message[Any], str]
+
+    def __getattr__(self, name: str) -> Any:
+        """A field that nobody has read or changed yet."""
+        if name == "_sent":
+            raise AttributeError(name)  # made otherwise
+        for field, value in _as_sent(*self._sent).items():
+            try:
+                object.__getattribute__(self, field)
+            except AttributeError:
+                object.__setattr__(self, field, value)
+        return object.__getattribute__(self, name)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EngineTaskResult(AnyResult):  # type: ignore[misc]
+class EngineTaskResult(SentResult):
     """A task result that can also be waited for."""
 
     def ready(self) -> bool:
@@ -66,23 +85,27 @@ def built(kind: type[Built], **values: Any) -> Built:
 
 def enqueued(task: AnyTask, message: Message[Any], alias: str) -> EngineTaskResult:
     """The result of a task that has just been sent."""
-    declared = message.options[wire.DECLARED]
-    return built(
-        EngineTaskResult,
-        task=task,
-        id=message.message_id,
-        status=TaskResultStatus.READY,
-        enqueued_at=wire.moment(declared["enqueued_at"]),
-        started_at=None,
-        finished_at=None,
-        last_attempted_at=None,
-        args=list(message.args),
-        kwargs=message.kwargs,
-        backend=alias,
-        errors=[],
-        worker_ids=[],
-        _return_value=None,
-    )
+    made = object.__new__(EngineTaskResult)
+    object.__setattr__(made, "_sent", (task, message, alias))
+    return made
+
+
+def _as_sent(task: AnyTask, message: Message[Any], alias: str) -> dict[str, Any]:
+    return {
+        "task": task,
+        "id": message.message_id,
+        "status": TaskResultStatus.READY,
+        "enqueued_at": wire.moment(message.options[wire.DECLARED]["enqueued_at"]),
+        "started_at": None,
+        "finished_at": None,
+        "last_attempted_at": None,
+        "args": list(message.args),
+        "kwargs": message.kwargs,
+        "backend": alias,
+        "errors": [],
+        "worker_ids": [],
+        "_return_value": None,
+    }
 
 
 def standing(found: Standing) -> EngineTaskResult:

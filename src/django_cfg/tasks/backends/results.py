@@ -24,7 +24,7 @@ LOST = "django_cfg.errors.TaskLost"
 Built = TypeVar("Built")
 
 
-class SentResult(AnyResult):  # type: ignore[misc]
+class SentResult(AnyResult):
     """A task result whose fields are made of what was sent, when somebody reads one. Most senders read none, and they
     would cost nearly as much as the message."""
 
@@ -44,7 +44,7 @@ class SentResult(AnyResult):  # type: ignore[misc]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EngineTaskResult(SentResult):
+class EngineTaskResult(SentResult):  # type: ignore[misc]  # of a frozen one, which mypy does not see
     """A task result that can also be waited for."""
 
     def ready(self) -> bool:

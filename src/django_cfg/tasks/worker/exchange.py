@@ -25,13 +25,10 @@ from django_cfg.tasks.lifecycle import Kind
 from django_cfg.tasks.middleware.connections import keep_no_queries
 from django_cfg.tasks.records import cancelling
 from django_cfg.tasks.worker.backlog import Backlog
-from django_cfg.tasks.worker.ledger import SLOTS, Ledger, NoLedger
+from django_cfg.tasks.worker.ledger import Ledger, NoLedger
 from django_cfg.tasks.worker.reunion import Reunion
 from django_cfg.tasks.worker.unknown import unknown_task
 
-#: A task that does nothing takes some 50 µs of its process: what is claimed lasts for a slow exchange of 50 ms.
-MOST_CLAIMS = SLOTS
-MOST_OUTCOMES = SLOTS
 AHEAD_S = 0.020
 STALE_CLAIM_S = 0.1
 CAUTION_S = 1.0
@@ -83,7 +80,7 @@ class ExchangeThread(threading.Thread):
         self._seq = 0
         self._look = True
         self._is_sent = True
-        self._most_outcomes = MOST_OUTCOMES
+        self._most_outcomes = broker.most_at_once
         self._fruitless = 0
         self._mean_s: float | None = None
         self._cautious_until = 0.0
@@ -175,7 +172,7 @@ class ExchangeThread(threading.Thread):
         except UNSTORABLE as error:
             self._isolate(outcomes, error)
             return
-        self._most_outcomes = MOST_OUTCOMES
+        self._most_outcomes = self.broker.most_at_once
         found = len(answer.claims) + answer.unfit
         self._look = bool(want.count) and found >= want.count
         self.is_dry = bool(want.count) and not found
@@ -308,7 +305,7 @@ class ExchangeThread(threading.Thread):
         busy = self._backlog.running + self._backlog.waiting
         target = self._threads + self._ahead() + self._reunion.hoped_for
         left = self.most_runs - self.runs - len(self._held)
-        count = int(min(min(target, MOST_CLAIMS) - busy, self.ledger.room, left))
+        count = int(min(min(target, self.broker.most_at_once) - busy, self.ledger.room, left))
         return Want(max(0, count), queues, not self._backlog.holds_suspect)
 
     def _ahead(self) -> int:

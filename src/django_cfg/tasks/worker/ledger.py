@@ -24,7 +24,7 @@ from django_cfg.tasks.worker import packed
 #: Changes with the layout: after a reload a supervisor reads only banks that it understands.
 LAYOUT = 2
 #: As many claims as quick tasks end while a batch of them is on its way over a slow network.
-SLOTS = 1024
+SLOTS = 2048
 #: Heads lie close together and hold most outcomes too; the room of a larger one is memory only once it is used.
 HEAD_BYTES = 512
 ROOM_BYTES = 8192

@@ -398,9 +398,8 @@ class ExchangeThread(threading.Thread):
         self.ledger.renewed(moment)
 
     def _patience_s(self) -> float:
-        if self._backlog.waiting and not self._backlog.idle:
-            return STALE_CLAIM_S
-        return IDLE_S
+        # Also while threads seem idle: they may not have woken yet for what has just come.
+        return STALE_CLAIM_S if self._backlog.waiting else IDLE_S
 
     # -- the end ---------------------------------------------------------------------------------------
 

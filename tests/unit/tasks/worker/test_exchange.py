@@ -10,9 +10,10 @@ import pytest
 
 from django_cfg.tasks.brokers import codec
 from django_cfg.tasks.brokers.base import EngineBroker
-from django_cfg.tasks.brokers.contract import Answer
+from django_cfg.tasks.brokers.contract import Answer, Claim
 from django_cfg.tasks.events import outcome_refused
-from django_cfg.tasks.worker.exchange import released
+from django_cfg.tasks.worker.backlog import Backlog
+from django_cfg.tasks.worker.exchange import IDLE_S, STALE_CLAIM_S, ExchangeThread, released
 from django_cfg.tasks.worker.ledger import Ledger, Ledgers
 from django_cfg.testing.contracts import settled_events, working
 from django_cfg.testing.waiting import eventually
@@ -190,3 +191,15 @@ def _counted(broker: EngineBroker) -> list[Answer]:
 
     broker.exchange = exchange  # type: ignore[method-assign]
     return answers
+
+
+def test_claims_are_looked_at_again_soon_also_before_a_thread_has_woken_for_them(stub: Any) -> None:
+    """A thread that was told of a claim still counts as idle until it runs. Were nobody to look before the next outcome,
+    another process would stand idle meanwhile."""
+    backlog = Backlog()
+    exchange = ExchangeThread(stub, backlog, threads=1)
+    assert exchange._patience_s() == IDLE_S
+    backlog._idle = 1
+    sent = dramatiq.Message("default", "work", (), {}, {})
+    backlog.put([Claim(sent, 1, 0, 1, 0, 0, 0.0)])
+    assert exchange._patience_s() == STALE_CLAIM_S

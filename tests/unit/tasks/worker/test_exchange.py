@@ -194,8 +194,8 @@ def _counted(broker: EngineBroker) -> list[Answer]:
 
 
 def test_claims_are_looked_at_again_soon_also_before_a_thread_has_woken_for_them(stub: Any) -> None:
-    """A thread that was told of a claim still counts as idle until it runs. Were nobody to look before the next outcome,
-    another process would stand idle meanwhile."""
+    """A thread that was told of a claim still counts as idle until it runs. Were nobody to look before the next
+    outcome, another process would stand idle meanwhile."""
     backlog = Backlog()
     exchange = ExchangeThread(stub, backlog, threads=1)
     assert exchange._patience_s() == IDLE_S

@@ -89,6 +89,16 @@ class SettlingLaws:
         assert broker.load_result(sent.message_id) == (True, [1])
         assert client.claim_soon().message.actor_name == "next"
 
+    def test_results_that_are_stored_together_come_back_each_as_it_was(self, broker: EngineBroker) -> None:
+        values = [None, "", "\x00\x1f\n,{}\"\\'%s", "ü", {"\x1f": ["\u2028"]}, 1.5]
+        broker.enqueue_many([message("work", n) for n in range(len(values) + 1)])
+        client = Client(broker)
+        silent, *claims = client.claim()
+        outcomes = [done(claim, result=ResultEntry(value, 60_000)) for claim, value in zip(claims, values, strict=True)]
+        answer = client.exchange(done(silent), *outcomes, count=0)
+        assert not answer.refused
+        assert [broker.load_result(claim.message_id) for claim in claims] == [(True, value) for value in values]
+
     def test_a_result_expires(self, broker: EngineBroker) -> None:
         broker.store_result("some-id", ResultEntry("value", 50))
         eventually(lambda: broker.load_result("some-id") == (False, None))

@@ -16,6 +16,9 @@ from django_cfg.tasks.brokers.database.statements import READY, SCHEDULED, SUSPE
 from django_cfg.tasks.brokers.database.transactions import Cursor
 from django_cfg.tasks.lifecycle import Kind
 
+#: JSON has it nowhere as it is.
+BETWEEN_TEXTS = "\x1f"
+
 
 @dataclass(frozen=True, slots=True)
 class Reply:
@@ -41,7 +44,7 @@ def exchange(
     queues = want.queues[start:] + want.queues[:start]
     keys, fences = _array(o.claim.key for o in outcomes), _array(o.claim.fence for o in outcomes)
     kept = [o for o in outcomes if o.result is not None]
-    results = [codec.dumps([_result(o) for o in kept])] if kept else []
+    results = _results(kept) if kept else []
     share = -(-want.count // max(1, len(queues)))
     cursor.execute(
         statement(sql, with_results=bool(kept)),
@@ -54,10 +57,11 @@ def _array(numbers: Any) -> str:
     return "{" + ",".join(map(str, numbers)) + "}"
 
 
-def _result(outcome: Outcome) -> dict[str, Any]:
-    assert outcome.result is not None
-    result = outcome.result
-    return {"k": outcome.claim.key, "m": outcome.claim.message_id, "b": result.text, "t": result.ttl_ms}
+def _results(outcomes: Sequence[Outcome]) -> list[str]:
+    """Keys, texts and times to live. The texts as one, which the server takes apart in a fifth of the time of JSON."""
+    entries = [o.result for o in outcomes if o.result is not None]
+    texts = BETWEEN_TEXTS.join(entry.text for entry in entries)
+    return [_array(o.claim.key for o in outcomes), texts, _array(round(entry.ttl_ms) for entry in entries)]
 
 
 def _read(rows: list[Any]) -> Reply | None:
@@ -82,7 +86,7 @@ def _settle(sql: Statements) -> list[str]:
         "given AS (SELECT * FROM unnest(%s::bigint[], %s::int[]) AS g(id, fence))",
         # `coalesce` keeps the planner from the index of sessions, which is full of what this session had before.
         f"done AS (DELETE FROM {sql.message} m USING given g, mine "
-        "WHERE m.id = g.id AND m.fence = g.fence AND coalesce(m.session, 0) = mine.id RETURNING m.id)",
+        "WHERE m.id = g.id AND m.fence = g.fence AND coalesce(m.session, 0) = mine.id RETURNING m.id, m.message_id)",
         "refused AS (SELECT CASE WHEN (SELECT count(*) FROM done) = (SELECT count(*) FROM given) THEN '[]' ELSE "
         "(SELECT json_agg(g.id) FROM given g WHERE g.id NOT IN (SELECT id FROM done)) END AS ids)",
         f"advanced AS (UPDATE {sql.session} s SET lease_until = {sql.now} + lease_ms, last_seq = %s::bigint, "
@@ -92,8 +96,9 @@ def _settle(sql: Statements) -> list[str]:
 
 def _keep_results(sql: Statements) -> str:
     return (
-        f"kept AS (INSERT INTO {sql.result} (message_id, body, expires_at) SELECT r.m, r.b, {sql.now} + r.t "
-        "FROM json_to_recordset(%s::json) AS r(k bigint, m text, b text, t bigint) JOIN done ON done.id = r.k "
+        f"kept AS (INSERT INTO {sql.result} (message_id, body, expires_at) SELECT done.message_id, r.b, "
+        f"{sql.now} + r.t FROM unnest(%s::bigint[], string_to_array(%s, chr({ord(BETWEEN_TEXTS)})), %s::bigint[]) "
+        "AS r(k, b, t) JOIN done ON done.id = r.k "
         f"{sql.dialect.replace('message_id', ('body', 'expires_at'))})"
     )
 

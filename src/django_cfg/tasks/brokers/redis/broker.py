@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterable, Sequence
+from operator import attrgetter
 from typing import Any
 
 from django.conf import settings as django_settings
@@ -44,6 +45,7 @@ from django_cfg.tasks.events import task_settled
 
 #: Wanted queues, time of the exchange in seconds, milliseconds until the next message was due then.
 Hint = tuple[tuple[str, ...], float, int | None]
+_in_turn = attrgetter("priority", "generation")
 NOT_KNOWN: Hint = ((), 0.0, None)
 
 
@@ -133,7 +135,7 @@ class RedisBroker(EngineBroker):
                 unread.append((message_id, fence, str(error)))
         if unread:
             sessions.bury(self.server, session, unread)
-        return tuple(sorted(claims, key=lambda claim: (claim.priority, claim.generation)))
+        return tuple(sorted(claims, key=_in_turn))
 
     def sweep(self, identity: ProcessIdentity) -> int:
         taken, died = sweep(self.server, self, identity)

@@ -52,6 +52,10 @@ class Keys:
     def result(self, message_id: str) -> str:
         return f"{self.prefix}:result:{message_id}"
 
+    def results(self, message_ids: Iterable[str]) -> list[str]:
+        start = self.result("")
+        return [start + message_id for message_id in message_ids]
+
     def group(self, group_id: str) -> str:
         return f"{self.prefix}:group:{group_id}"
 

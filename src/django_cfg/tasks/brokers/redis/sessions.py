@@ -28,7 +28,7 @@ def renew(server: Server, session: Session) -> frozenset[str]:
 
 def exchange(server: Server, session: Session, seq: int, settled: wire.Settlement, want: Want) -> Any:
     """The script's answer; None if the session has ended."""
-    results = [server.keys.result(message_id) for message_id in settled.result_keys]
+    results = server.keys.results(settled.result_keys)
     keys = server.keys_for(_own(server, session.id), settled.queues, results)
     request = (
         session.id,
@@ -50,7 +50,7 @@ def give_back(server: Server, session: Session, only: set[str] | None) -> None:
     held = [claim for claim in held_by(server, session.id) if only is None or claim.message_id in only]
     queues = list(dict.fromkeys(claim.queue for claim in held))
     ids = [claim.message_id for claim in held]
-    keys = server.keys_for(_own(server, session.id), queues, list(map(server.keys.result, ids)))
+    keys = server.keys_for(_own(server, session.id), queues, server.keys.results(ids))
     server.run_on(scripts.RELEASE, keys, (session.id, queues, ids, only is None, wire.CANCELLED))
 
 
@@ -65,7 +65,7 @@ def bury(server: Server, session: Session, unread: Sequence[tuple[str, int, str]
     ]
     if found:
         queues = list(dict.fromkeys(queue for _, _, queue, _ in found))
-        results = [server.keys.result(message_id) for message_id, *_ in found]
+        results = server.keys.results(message_id for message_id, *_ in found)
         server.run_on(scripts.BURY, server.keys_for([held], queues, results), (queues, found, *wire.verdict(reason)))
 
 

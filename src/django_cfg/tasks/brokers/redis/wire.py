@@ -98,8 +98,8 @@ class Settlement:
     done: tuple[list[str], list[int]] = field(default_factory=lambda: ([], []))
     others: list[tuple[Any, ...]] = field(default_factory=list)
     born: list[tuple[str, Item]] = field(default_factory=list)
-    results: list[tuple[str, int, str, int]] = field(default_factory=list)
-    result_keys: list[str] = field(default_factory=list)
+    results: tuple[list[str], list[str], list[int]] = field(default_factory=lambda: ([], [], []))
+    released: list[str] = field(default_factory=list)
 
     def add(self, outcome: Outcome) -> None:
         message_id = outcome.claim.message_id
@@ -112,8 +112,10 @@ class Settlement:
             self._name(child.message.queue_name)
             self.born.append((message_id, item(self.broker, child, codec.encode(child.message))))
         if outcome.result is not None:
-            value, ttl = result_text(outcome.result)
-            self.results.append((message_id, self._result_key(message_id), value, ttl))
+            ids, texts, ttls = self.results
+            ids.append(message_id)
+            texts.append(outcome.result.text)
+            ttls.append(outcome.result.ttl_ms)
 
     def _add_other(self, outcome: Outcome, message_id: str) -> None:
         self._name(outcome.claim.message.queue_name)
@@ -127,7 +129,7 @@ class Settlement:
                 "" if released else codec.encode(outcome.message),
                 max(0, round(outcome.delay_ms)),
                 info(outcome.reason, failure.text if failure else "") if kind is Kind.DEAD else "",
-                self._result_key(message_id) if released else 0,
+                self._place_of_released(message_id) if released else 0,
             )
         )
 
@@ -135,10 +137,15 @@ class Settlement:
         if queue not in self.queues:
             self.queues.append(queue)
 
-    def _result_key(self, message_id: str) -> int:
-        """The place, from 1, of a key behind those of the queues."""
-        self.result_keys.append(message_id)
-        return len(self.result_keys)
+    def _place_of_released(self, message_id: str) -> int:
+        """The place, from 1, of a key behind those of the results."""
+        self.released.append(message_id)
+        return len(self.released)
+
+    @property
+    def result_keys(self) -> list[str]:
+        """Of which messages the keys of results stand behind those of the queues."""
+        return self.results[0] + self.released
 
 
 def settlement(broker: EngineBroker, outcomes: Sequence[Outcome], want: Want) -> Settlement:

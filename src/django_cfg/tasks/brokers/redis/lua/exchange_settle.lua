@@ -1,8 +1,9 @@
 -- KEYS: globals, session, held, queues, result keys.
 -- ARGV: {session, lease, seq, queues, want, done, others, born, results, verdict}
 --   want: {count, suspect, number of wanted queues (they stand first)}   done: {ids, fences}
---   others: {id, fence, kind, body, delay, info, result key's place}   born: {parent, item}
---   results: {parent, result key's place, value, ttl}
+--   others: {id, fence, kind, body, delay, info, place of a key behind those of the results}   born: {parent, item}
+--   results: {parents, values, ttls}, and their keys in this order
+-- What comes by the thousand comes as lists: a table for each would take longer than all that is done with it.
 local session, lease, seq, names, want, done, others, born, results, verdict = unpack(cmsgpack.unpack(ARGV[1]))
 local held = KEYS[10]
 local result_keys = 10 + 7 * #names
@@ -67,7 +68,7 @@ local settle = {}
 
 function settle.released(m, o, ready)
     if redis.call('SISMEMBER', G.cancelled, m.id) == 1 then
-        finish_cancelled(m.id, KEYS[result_keys + o[7]], verdict)
+        finish_cancelled(m.id, KEYS[result_keys + #results[1] + o[7]], verdict)
     else
         save(m)
         ready[#ready + 1] = m
@@ -114,9 +115,10 @@ local function store_what_came_along()
         end
     end
     insert(items)
-    for _, result in ipairs(results) do
-        if not is_refused[result[1]] then
-            keep(KEYS[result_keys + result[2]], result[3], result[4])
+    local values, ttls = results[2], results[3]
+    for i, parent in ipairs(results[1]) do
+        if not is_refused[parent] then
+            keep(KEYS[result_keys + i], values[i], ttls[i])
         end
     end
 end

@@ -100,8 +100,12 @@ local function insert(items)
     end
 end
 
+-- As texts: Redis writes a number with all its decimals.
+local ttl_texts = {}
+
 local function keep(key, value, ttl)
-    redis.call('SET', key, value, 'PX', math.max(1, ttl))
+    ttl_texts[ttl] = ttl_texts[ttl] or string.format('%d', math.max(1, ttl))
+    redis.call('PSETEX', key, ttl_texts[ttl], value)
 end
 
 local function bury(m, info)

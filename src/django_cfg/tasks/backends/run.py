@@ -13,6 +13,8 @@ from django_cfg.tasks.brokers.collector import as_stored
 from django_cfg.tasks.brokers.endings import RETURNED, WHOLE
 from django_cfg.tasks.compat import AnyResult, AnyTask, TaskError, TaskResultStatus
 
+#: Asked of the class, each costs as much as a call.
+READY, RUNNING = TaskResultStatus.READY, TaskResultStatus.RUNNING
 SCALARS = frozenset({str, int, float, bool, type(None)})
 
 
@@ -38,14 +40,13 @@ class Run:
 
     def __init__(self, message: Any, task: AnyTask) -> None:
         options, deliveries = message.options, message.claim.deliveries
-        self.message, self.task = message, task
-        self.status = TaskResultStatus.READY
+        self.message, self.task, self.status = message, task, READY
         self.first_at: int | None = None
         self.last_at: int | None = None
         self.finished_at: int | None = None
         self.workers: list[str] = []
         self.errors = wire.errors(options) if "errors" in options else []
-        if wire.ATTEMPTS in options or deliveries:
+        if deliveries or wire.ATTEMPTS in options:
             history = wire.history(options)
             self.first_at, self.last_at = history.started_at, history.last_attempted_at
             self.workers = history.with_lost(deliveries)
@@ -54,11 +55,11 @@ class Run:
 
     def start(self) -> None:
         """Now, in this process."""
-        self.last_at = _now()
+        self.last_at = now = time.time_ns() // 1000
         if self.first_at is None:
-            self.first_at = self.last_at
+            self.first_at = now
         self.workers = [*self.workers, worker_id(os.getpid())]
-        self.status = TaskResultStatus.RUNNING
+        self.status = RUNNING
 
     def fail(self, error: TaskError) -> None:
         """Another error; whether it was the last one is not said yet."""
@@ -66,7 +67,7 @@ class Run:
 
     def finish(self, status: TaskResultStatus) -> None:
         """Nothing comes after this."""
-        self.finished_at, self.status = _now(), status
+        self.finished_at, self.status = time.time_ns() // 1000, status
 
     @property
     def backend(self) -> str:
@@ -108,10 +109,9 @@ class Run:
             "args": message.args,
             "worker_ids": self.workers,
         }
-        backend, priority = declared.get("backend", wire.USUAL_BACKEND), declared.get("priority", 0)
-        given = (message.queue_name, backend, priority, declared.get("run_after"))
-        if given != results.USUAL:
-            kept["given"] = given
+        if len(declared) > 1 or message.queue_name != results.USUAL[0]:
+            backend, priority = declared.get("backend", wire.USUAL_BACKEND), declared.get("priority", 0)
+            kept["given"] = (message.queue_name, backend, priority, declared.get("run_after"))
         if message.kwargs:
             kept["kwargs"] = message.kwargs
         if self.errors:
@@ -124,11 +124,7 @@ class Run:
 def _is_plain(message: Any) -> bool:
     if message.kwargs and not SCALARS.issuperset(map(type, message.kwargs.values())):
         return False
-    return SCALARS.issuperset(map(type, message.args))
-
-
-def _now() -> int:
-    return time.time_ns() // 1000
+    return not message.args or SCALARS.issuperset(map(type, message.args))
 
 
 _given_id: str | None = None

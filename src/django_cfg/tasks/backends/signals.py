@@ -23,14 +23,15 @@ _own: dict[int, Any] = {}
 
 def is_heard(signal: Signal, level: int | None = None) -> bool:
     """Whether anybody would notice: a receiver of the project, or a log that shows the framework's line."""
-    return len(signal.receivers) != 1 or not _is_own(signal) or logger.isEnabledFor(level or LEVELS[signal])
+    receivers = signal.receivers
+    if len(receivers) != 1 or (_own.get(id(signal)) is not receivers[0] and not _is_own(signal)):
+        return True
+    return logger.isEnabledFor(level or LEVELS[signal])
 
 
 def _is_own(signal: Signal) -> bool:
     """Whether the one receiver is the framework's own, which writes a line."""
     entry = signal.receivers[0]
-    if _own.get(id(signal)) is entry:
-        return True
     function: Any = entry[1]() if hasattr(entry[1], "__callback__") else entry[1]
     is_own = getattr(function, "__module__", "") == f"{compat.MODULE}.signals"
     if is_own:

@@ -7,7 +7,7 @@ Decimals, integer keys, and structures deeper than `MAX_DEPTH`.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, TypedDict
 
 import msgspec
 from dramatiq import Message
@@ -87,20 +87,12 @@ def decode(text: str | bytes) -> Message[Any]:
         ValueError: the text is not JSON or not a message; the error says what is wrong with it.
     """
     try:
-        stored = _stored.decode(text)
+        fields = _stored.decode(text)
     except (msgspec.DecodeError, RecursionError):
         return _decode_odd(text)
     message: Message[Any] = object.__new__(Message)
     # A frozen dataclass sets each field by a call; this is done for every task that runs.
-    message.__dict__.update(
-        queue_name=stored.queue_name,
-        actor_name=stored.actor_name,
-        args=stored.args,
-        kwargs=stored.kwargs,
-        options=stored.options,
-        message_id=stored.message_id,
-        message_timestamp=stored.message_timestamp,
-    )
+    object.__setattr__(message, "__dict__", fields)
     return message
 
 
@@ -126,7 +118,7 @@ def _decode_odd(text: str | bytes) -> Message[Any]:
     )
 
 
-class _Stored(msgspec.Struct):
+class _Stored(TypedDict):
     """What a message is in JSON."""
 
     queue_name: str

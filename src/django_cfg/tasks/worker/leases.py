@@ -25,7 +25,7 @@ from django_cfg.tasks.middleware.record import Record
 from django_cfg.tasks.worker.exchange import settled
 from django_cfg.tasks.worker.keeper import Chore
 from django_cfg.tasks.worker.ledger import At, Bank, Entry, Ledgers, Use
-from django_cfg.tasks.worker.packed import UNPACKABLE, unpack
+from django_cfg.tasks.worker.packed import UNPACKABLE, unpack, unpack_value
 
 logger = get_logger(__name__)
 LOOK_S = 0.1
@@ -156,6 +156,8 @@ def outcome_of(entry: Entry) -> Outcome:
     claim = Claim(message, entry.fence, entry.deliveries, entry.generation, 0, entry.enqueued_at_ms, 0.0)
     if entry.at is At.ENDED:
         return unpack(claim, entry.data)
+    if entry.at is At.RETURNED:
+        return unpack_value(claim, entry.data, entry.retries)
     if entry.at is At.DONE:
         return Outcome(claim, Kind.DONE, message, run_ms=entry.span, retries_before=entry.retries)
     return Outcome(claim, Kind.RELEASED, message, reason="not started", started=False)

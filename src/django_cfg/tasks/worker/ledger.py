@@ -12,7 +12,7 @@ import os
 import struct
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
 
@@ -22,7 +22,7 @@ from django_cfg.tasks.lifecycle import Kind
 from django_cfg.tasks.worker import packed
 
 #: Changes with the layout: after a reload a supervisor reads only banks that it understands.
-LAYOUT = 2
+LAYOUT = 3
 #: As many claims as quick tasks end while a batch of them is on its way over a slow network.
 SLOTS = 2048
 #: Heads lie close together and hold most outcomes too; the room of a larger one is memory only once it is used.
@@ -75,6 +75,7 @@ class At(IntEnum):
     TIMED_OUT = 3  # started, and its process was killed for that
     DONE = 4  # returned nothing that must be kept
     ENDED = 5  # the outcome lies in the slot
+    RETURNED = 6  # returned a value, which lies in the slot
 
 
 class _Word(IntEnum):
@@ -259,6 +260,7 @@ class Ledger:
     def __init__(self, bank: Bank, guardian: ProcessIdentity) -> None:
         self.bank = bank
         self._guardian = guardian
+        self._memory, self._states, self._deadlines, self._spans = bank.memory, bank.states, bank.deadlines, bank.spans
         # By the identity of the claim: one message may be claimed twice, after a lost session.
         self._slots: dict[int, int] = {}
         self._free = list(range(SLOTS - 1, -1, -1))
@@ -292,64 +294,68 @@ class Ledger:
         retries = message.options.get("retries", 0)
         if retries.__class__ is not int or not 0 <= retries <= MOST:
             retries = 0  # not written by us
-        head = (claim.fence, claim.generation, claim.enqueued_at_ms, min(claim.deliveries, MOST), retries)
-        _HEAD.pack_into(self.bank.memory, _HEADS_AT + HEAD_BYTES * slot, *head, len(names), 0)
+        deliveries = min(claim.deliveries, MOST)
+        head = _HEAD.pack(claim.fence, claim.generation, claim.enqueued_at_ms, deliveries, retries, len(names), 0)
+        at = _HEADS_AT + HEAD_BYTES * slot
+        self._memory[at : at + _HEAD.size] = head
         start = names_at(slot, len(names))
-        self.bank.memory[start : start + len(names)] = names
+        self._memory[start : start + len(names)] = names
         self._names[slot] = len(names)
-        self.bank.states[slot] = 1
+        self._states[slot] = 1
         self._slots[id(claim)] = slot
 
     def goes_on(self, running: Claim, claim: Claim) -> None:
         """The run of a claim whose session was lost counts for a newer one from now on; its slot stays where it is."""
         slot = self._slots.get(id(running))
         if slot is not None:
-            _FENCE.pack_into(self.bank.memory, _HEADS_AT + HEAD_BYTES * slot, claim.fence)
+            _FENCE.pack_into(self._memory, _HEADS_AT + HEAD_BYTES * slot, claim.fence)
 
     def started(self, claim: Claim, limit_s: float) -> None:
         slot = self._slots.get(id(claim))
         if slot is None:
             return
         now = time.monotonic()
-        self.bank.spans[slot] = now
-        self.bank.deadlines[slot] = now + limit_s
-        self.bank.states[slot] = 2
+        self._spans[slot] = now
+        self._deadlines[slot] = now + limit_s
+        self._states[slot] = 2
 
     def ended(self, outcome: Outcome) -> bool:
         """Note an outcome before it is sent; False if it is too large for that."""
         slot = self._slots.get(id(outcome.claim))
         if slot is None:
             return True
-        self.bank.deadlines[slot] = 0.0
-        if outcome.kind is Kind.DONE and outcome.result is None and not outcome.follow_ups:
-            self.bank.spans[slot] = outcome.run_ms
-            self.bank.states[slot] = 4
+        self._deadlines[slot] = 0.0
+        if outcome.kind is Kind.DONE and not outcome.follow_ups:
+            if outcome.result is not None:
+                return self._keep(slot, 6, packed.pack_value, outcome)
+            self._spans[slot] = outcome.run_ms
+            self._states[slot] = 4
             return True
         if outcome.kind is Kind.RELEASED:
-            self.bank.states[slot] = 1
+            self._states[slot] = 1
             return True
-        return self._keep(slot, outcome)
+        return self._keep(slot, 5, packed.pack, outcome)
 
-    def _keep(self, slot: int, outcome: Outcome) -> bool:
+    def _keep(self, slot: int, state: int, pack: Callable[[Outcome], bytes], outcome: Outcome) -> bool:
         try:
-            data = packed.pack(outcome)
+            data = pack(outcome)
         except packed.UNPACKABLE:
             return True  # the store will not take it either; the exchange finds out
         at = outcome_at(slot, self._names[slot], len(data))
         end = at + len(data)
         if end > _ROOMS_AT + ROOM_BYTES * (slot + 1):
             return False
-        self.bank.memory[at:end] = data
-        _LENGTH.pack_into(self.bank.memory, _HEADS_AT + HEAD_BYTES * slot + _LENGTH_AT, len(data))
-        self.bank.states[slot] = 5
+        self._memory[at:end] = data
+        _LENGTH.pack_into(self._memory, _HEADS_AT + HEAD_BYTES * slot + _LENGTH_AT, len(data))
+        self._states[slot] = state
         return True
 
     def settled(self, claim: Claim) -> None:
         """The broker has the outcome, or another process the message."""
         slot = self._slots.pop(id(claim), None)
         if slot is not None:
-            self.bank.states[slot] = 0
-            self.bank.deadlines[slot] = 0.0
+            self._states[slot] = 0
+            self._deadlines[slot] = 0.0
             self._free.append(slot)
 
     def count(self, tasks: int) -> None:

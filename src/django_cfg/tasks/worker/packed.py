@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from dataclasses import astuple
 from typing import Any
 
@@ -14,8 +15,30 @@ from django_cfg.tasks.lifecycle import Kind
 
 #: What an outcome may hold that is no data; no store takes it.
 UNPACKABLE = (TypeError, ValueError, OverflowError, RecursionError)
+#: time to live, wait and run (ms)
+_value = struct.Struct("=qdd")
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder()
+
+
+def pack_value(outcome: Outcome) -> bytes:
+    """A success with a result and nothing else, as most outcomes with a result are.
+
+    Raises:
+        one of `UNPACKABLE`: what the task returned is no data.
+    """
+    result = outcome.result
+    assert result is not None
+    return _value.pack(round(result.ttl_ms), outcome.wait_ms, outcome.run_ms) + result.text.encode()
+
+
+def unpack_value(claim: Claim, data: bytes, retries: int) -> Outcome:
+    """The way back, with what its slot says of earlier attempts."""
+    ttl_ms, wait_ms, run_ms = _value.unpack_from(data)
+    result = ResultEntry(codec.loads(data[_value.size :]), ttl_ms)
+    return Outcome(
+        claim, Kind.DONE, claim.message, result=result, wait_ms=wait_ms, run_ms=run_ms, retries_before=retries
+    )
 
 
 def pack(outcome: Outcome) -> bytes:

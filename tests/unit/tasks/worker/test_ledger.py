@@ -101,6 +101,29 @@ def test_an_outcome_comes_back_as_it_went_in(ledger: Ledger) -> None:
     assert replace(outcome_of(entry), claim=CLAIM) == outcome
 
 
+@pytest.mark.parametrize("value", [None, 1, "ü", {"x": [1, None]}])
+def test_a_value_that_a_task_returned_comes_back_as_it_went_in(ledger: Ledger, value: Any) -> None:
+    result = ResultEntry(value, 1000)
+    outcome = Outcome(
+        CLAIM,
+        Kind.DONE,
+        CLAIM.message,
+        result=result,
+        wait_ms=1.5,
+        run_ms=2.5,
+        retries_before=CLAIM.message.options["retries"],
+    )
+    ledger.claimed(CLAIM)
+    ledger.started(CLAIM, 60.0)
+    assert ledger.ended(outcome)
+    (entry,) = ledger.bank.entries()
+    assert entry.at is At.RETURNED
+    found = outcome_of(entry)
+    assert replace(found, claim=CLAIM, message=CLAIM.message) == outcome
+    assert found.result is not None
+    assert (found.result.value, found.result.ttl_ms) == (value, 1000)
+
+
 @pytest.mark.parametrize("size", [0, HEAD_BYTES // 4, HEAD_BYTES, 3 * HEAD_BYTES])
 @pytest.mark.parametrize("length", [1, HEAD_BYTES // 2, HEAD_BYTES - 60, HEAD_BYTES, 3 * HEAD_BYTES])
 def test_names_and_outcomes_of_any_length_come_back_in_every_slot(ledger: Ledger, length: int, size: int) -> None:

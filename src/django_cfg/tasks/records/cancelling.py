@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from dramatiq.middleware import CurrentMessage
 
 #: Message ids of this process. Written by the exchange thread; single operations on a set need no lock.
@@ -13,9 +15,10 @@ def request(message_ids: frozenset[str]) -> None:
     _requested.update(message_ids)
 
 
-def forget(message_id: str) -> None:
-    """The claim has ended."""
-    _requested.discard(message_id)
+def forget(message_ids: Iterable[str]) -> None:
+    """Their claims have ended."""
+    if _requested:
+        _requested.difference_update(message_ids)
 
 
 def is_requested(message_id: str) -> bool:

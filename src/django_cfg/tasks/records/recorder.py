@@ -57,7 +57,7 @@ class Recorder(threading.Thread):
         self._dropped = 0
         self._tallies: dict[tuple[int, str, str], Tally] = {}
         self._tallies_lock = threading.Lock()
-        self._rolled_up = 0.0
+        self._rolled_up = time.monotonic()
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._log = TaskLog()
@@ -74,14 +74,20 @@ class Recorder(threading.Thread):
         if self._policy is not Policy.FAILURES:
             return outcomes
         minute, rest = int(time.time() // 60), []
+        plain: dict[tuple[str, str], tuple[list[float], list[float]]] = {}
+        for outcome in outcomes:
+            if not is_plain(outcome):
+                rest.append(outcome)
+                continue
+            task = outcome.message.queue_name, outcome.message.actor_name
+            found = plain.get(task)
+            if found is None:
+                found = plain[task] = [], []
+            found[0].append(outcome.wait_ms)
+            found[1].append(outcome.run_ms)
         with self._tallies_lock:
-            for outcome in outcomes:
-                if is_plain(outcome):
-                    message = outcome.message
-                    tally = self._tally(minute, message.queue_name, message.actor_name)
-                    tally.count_plain(outcome.wait_ms, outcome.run_ms)
-                else:
-                    rest.append(outcome)
+            for task, (waits, runs) in plain.items():
+                self._tally(minute, *task).count_plain(waits, runs)
         self._wake_up()
         return rest
 

@@ -35,10 +35,10 @@ class Tally:
     _plain_waits: list[float] = field(default_factory=list)
     _plain_runs: list[float] = field(default_factory=list)
 
-    def count_plain(self, wait_ms: float, run_ms: float) -> None:
-        """One more that succeeded. The buckets of many are found together."""
-        self._plain_waits.append(wait_ms)
-        self._plain_runs.append(run_ms)
+    def count_plain(self, waits_ms: list[float], runs_ms: list[float]) -> None:
+        """More that succeeded. The buckets of many are found together."""
+        self._plain_waits += waits_ms
+        self._plain_runs += runs_ms
         if len(self._plain_runs) >= MOST_PLAIN:
             self.sum_up()
 

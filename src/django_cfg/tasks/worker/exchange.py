@@ -26,11 +26,18 @@ from django_cfg.tasks.middleware.connections import keep_no_queries
 from django_cfg.tasks.records import cancelling
 from django_cfg.tasks.worker.backlog import Backlog
 from django_cfg.tasks.worker.ledger import Ledger, NoLedger
+from django_cfg.tasks.worker.pace import Pace
 from django_cfg.tasks.worker.reunion import Reunion
 from django_cfg.tasks.worker.unknown import unknown_task
 
 AHEAD_S = 0.020
+#: How long outcomes wait for others at most, while there is work for as long.
+GATHER_S = 0.005
+#: What a task takes at least, with all that is done around it.
+QUICKEST_S = 0.0001
 STALE_CLAIM_S = 0.1
+#: What is started within so long at the pace of the moment is not given back, however long it has waited.
+SOON_S = 0.5
 CAUTION_S = 1.0
 SWEEP_S = 4.0
 IDLE_S = 1.0
@@ -83,6 +90,7 @@ class ExchangeThread(threading.Thread):
         self._most_outcomes = broker.most_at_once
         self._fruitless = 0
         self._mean_s: float | None = None
+        self._pace = Pace(STALE_CLAIM_S, time.monotonic())
         self._cautious_until = 0.0
         self._next_sweep = 0.0
         self._renewed = 0.0
@@ -156,6 +164,7 @@ class ExchangeThread(threading.Thread):
 
     def _turn(self) -> None:
         session = self._open()
+        self._gather()
         self._housekeep(session)
         self._withdraw_stale()
         self._stop_sending(session)
@@ -165,8 +174,8 @@ class ExchangeThread(threading.Thread):
             self._wait(want.queues if want.count else ())
             self._look = True
             return
-        count = min(len(self._outbox), self._most_outcomes)
-        outcomes = [self._reunion.by_new_claim(self._outbox[i], self._held) for i in range(count)]
+        first = list(self._outbox)[: self._most_outcomes]
+        outcomes = self._reunion.by_new_claims(first, self._held)
         try:
             answer = self._exchange(session, outcomes, want)
         except UNSTORABLE as error:
@@ -179,6 +188,18 @@ class ExchangeThread(threading.Thread):
         self._settled(outcomes, answer)
         self._received(answer)
         self._rest(bool(outcomes or found))
+
+    def _gather(self) -> None:
+        """While enough waits for the threads, let outcomes come together: few cost nearly as much as many."""
+        deadline = time.monotonic() + GATHER_S
+        while self._may_gather() and time.monotonic() < deadline:
+            time.sleep(GATHER_S / 5)
+
+    def _may_gather(self) -> bool:
+        waiting, outcomes = self._backlog.waiting, len(self._outbox)
+        if not 0 < outcomes < waiting or self._awaited or not self.is_claiming:
+            return False
+        return waiting * self._mean_at_least_s() >= self._threads * GATHER_S
 
     def _stop_sending(self, session: Session) -> None:
         """Once for each time that claiming stops: others may run what was sent ahead."""
@@ -231,18 +252,14 @@ class ExchangeThread(threading.Thread):
                 return answer
 
     def _settled(self, outcomes: Sequence[Outcome], answer: Answer) -> None:
-        self.ledger.count(sum(outcome.started for outcome in outcomes))
         for outcome in outcomes:
             self._outbox.popleft()
             claim = outcome.claim
-            cancelling.forget(claim.message_id)
             self._let_go(claim)
             if self._held.get(claim.message_id) is claim:  # after a lost session it may be held anew
                 del self._held[claim.message_id]
-            self._reunion.forget(claim)
-            if outcome.started:
-                self.runs += 1
-                self._learn(outcome.run_ms / 1000)
+        cancelling.forget(outcome.claim.message_id for outcome in outcomes)
+        self._learn([outcome.run_ms / 1000 for outcome in outcomes if outcome.started])
         accepted = outcomes
         if answer.refused:
             accepted = [outcome for outcome in outcomes if outcome.claim.message_id not in answer.refused]
@@ -255,6 +272,7 @@ class ExchangeThread(threading.Thread):
         if self._held.get(claim.message_id) is claim:
             claim = self._reunion.take_origin(claim)
         self.ledger.settled(claim)
+        self._reunion.forget(claim)
         sent = self._awaited.pop(id(claim), None) if self._awaited else None
         if sent is not None:
             sent.set()
@@ -272,7 +290,7 @@ class ExchangeThread(threading.Thread):
         known = []
         for claim in answer.claims:
             self._held[claim.message_id] = claim
-            if self._goes_on(claim):
+            if self._reunion.expects and self._goes_on(claim):
                 continue
             self.ledger.claimed(claim)
             if claim.message.actor_name in self.broker.actors:
@@ -314,15 +332,23 @@ class ExchangeThread(threading.Thread):
             return 0
         if self._mean_s > STALE_CLAIM_S:
             return 0
-        return math.ceil(self._threads * AHEAD_S / max(self._mean_s, 0.0001))
+        return math.ceil(self._threads * AHEAD_S / self._mean_at_least_s())
 
-    def _learn(self, run_s: float) -> None:
-        mean = self._mean_s
-        self._mean_s = run_s if mean is None else mean + SMOOTHING * (run_s - mean)
+    def _mean_at_least_s(self) -> float:
+        return max(self._mean_s or 0.0, QUICKEST_S)
+
+    def _learn(self, runs_s: Sequence[float]) -> None:
+        """How long runs took that have just been settled."""
+        self.runs += len(runs_s)
+        self.ledger.count(len(runs_s))
+        for run_s in runs_s:
+            mean = self._mean_s
+            self._mean_s = run_s if mean is None else mean + SMOOTHING * (run_s - mean)
 
     def _withdraw_stale(self) -> None:
         """Give back what waits while every thread is busy: another process may be idle."""
-        if self._backlog.waiting and not self._backlog.idle:
+        started_soon = self._pace.per_s(self._backlog.taken, time.monotonic()) * SOON_S
+        if self._backlog.waiting > started_soon and not self._backlog.idle:
             stale = self._backlog.withdraw(older_than_s=STALE_CLAIM_S)
             if stale:
                 self._cautious_until = time.monotonic() + CAUTION_S
@@ -371,7 +397,6 @@ class ExchangeThread(threading.Thread):
                 self._outbox.append(outcome)
             else:
                 self._let_go(outcome.claim)
-                self._reunion.forget(outcome.claim)
                 dropped.add(outcome.claim.message_id)
         return dropped
 

@@ -40,6 +40,11 @@ class Reunion:
         """How many messages may come here again."""
         return len(self._orphans) if self._orphans and time.monotonic() < self._until else 0
 
+    @property
+    def expects(self) -> bool:
+        """Whether a thread runs something that belongs to no claim of this session."""
+        return bool(self._orphans)
+
     # -- sessions ----------------------------------------------------------------------------------------
 
     def lost(self, running: Mapping[str, Claim]) -> None:
@@ -57,7 +62,7 @@ class Reunion:
 
     def run_of(self, claim: Claim) -> Claim | None:
         """The claim under which a thread here already runs the same life of this message; it is this claim's now."""
-        running = self._orphans.get(claim.message_id) if self._orphans else None
+        running = self._orphans.get(claim.message_id)
         if running is None or (running.generation, running.body) != (claim.generation, claim.body):
             return None
         self._origins[claim.message_id] = self._orphans.pop(claim.message_id)
@@ -71,7 +76,7 @@ class Reunion:
 
     def forget(self, claim: Claim) -> None:
         """No thread runs it any more: should it come again, it must start."""
-        if self._orphans.get(claim.message_id) is claim:
+        if self._orphans and self._orphans.get(claim.message_id) is claim:
             del self._orphans[claim.message_id]
 
     # -- outcomes ----------------------------------------------------------------------------------------
@@ -89,10 +94,13 @@ class Reunion:
             is_orphan = self._orphans.get(outcome.claim.message_id) is outcome.claim
             (self._late if is_orphan else outbox).append(outcome)
 
-    def by_new_claim(self, outcome: Outcome, held: Mapping[str, Claim]) -> Outcome:
-        """An outcome; one of a run that began under a lost session, under the claim that came since."""
+    def by_new_claims(self, outcomes: list[Outcome], held: Mapping[str, Claim]) -> list[Outcome]:
+        """Outcomes; those of runs that began under a lost session, under the claims that came since."""
+        return [self._by_new_claim(outcome, held) for outcome in outcomes] if self._origins else outcomes
+
+    def _by_new_claim(self, outcome: Outcome, held: Mapping[str, Claim]) -> Outcome:
         claim = outcome.claim
-        if self._origins and self._origins.get(claim.message_id) is claim:
+        if self._origins.get(claim.message_id) is claim:
             return replace(outcome, claim=held[claim.message_id])
         return outcome
 

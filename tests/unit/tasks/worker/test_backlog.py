@@ -38,6 +38,19 @@ def test_withdrawn_claims_are_handed_to_nobody() -> None:
     assert backlog.withdraw() == []
 
 
+@given(st.lists(st.tuples(st.integers(-2, 2), st.booleans())))
+def test_what_is_left_after_a_withdrawal_keeps_its_order(arrivals: list[tuple[int, bool]]) -> None:
+    backlog, claims = Backlog(), [claim(priority) for priority, _ in arrivals]
+    backlog.put(claims)
+    named = [one for one, (_, is_named) in zip(claims, arrivals, strict=True) if is_named]
+    withdrawn = backlog.withdraw(ids=frozenset(one.message_id for one in named))
+    assert sorted(map(id, withdrawn)) == sorted(map(id, named))
+    left = [one for one in claims if all(one is not other for other in named)]
+    backlog.put(late := [claim(-1)])
+    assert taken(backlog) == sorted([*left, *late], key=lambda c: c.priority)
+    assert backlog.waiting == 0
+
+
 def test_a_suspect_is_held_from_its_arrival_until_it_is_settled_or_withdrawn() -> None:
     backlog, suspect = Backlog(), claim(deliveries=1)
     backlog.put([claim(), suspect])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+import time
+from types import SimpleNamespace
 from typing import Any
 
 import dramatiq
@@ -13,7 +15,7 @@ from django_cfg.tasks.brokers.base import EngineBroker
 from django_cfg.tasks.brokers.contract import Answer, Claim
 from django_cfg.tasks.events import outcome_refused
 from django_cfg.tasks.worker.backlog import Backlog
-from django_cfg.tasks.worker.exchange import IDLE_S, STALE_CLAIM_S, ExchangeThread, released
+from django_cfg.tasks.worker.exchange import GATHER_S, IDLE_S, STALE_CLAIM_S, ExchangeThread, released
 from django_cfg.tasks.worker.ledger import Ledger, Ledgers
 from django_cfg.testing.contracts import settled_events, working
 from django_cfg.testing.waiting import eventually
@@ -203,3 +205,45 @@ def test_claims_are_looked_at_again_soon_also_before_a_thread_has_woken_for_them
     sent = dramatiq.Message("default", "work", (), {}, {})
     backlog.put([Claim(sent, 1, 0, 1, 0, 0, 0.0)])
     assert exchange._patience_s() == STALE_CLAIM_S
+
+
+@pytest.mark.parametrize(("pace", "given_back"), [(1000.0, 0), (0.0, 20)])
+def test_what_waits_long_is_given_back_unless_it_is_started_soon(stub: Any, pace: float, given_back: int) -> None:
+    """Two thousand claims of tasks that take next to nothing wait longer than one claim should, and yet nobody else
+    would be quicker with them."""
+    backlog = Backlog()
+    exchange = ExchangeThread(stub, backlog, threads=1)
+    exchange._pace = SimpleNamespace(per_s=lambda *_: pace)  # type: ignore[assignment]
+    sent = dramatiq.Message("default", "work", (), {}, {})
+    backlog.put([Claim(sent, 1, 0, 1, 0, 0, 0.0) for _ in range(20)])
+    began = time.monotonic()
+    eventually(lambda: time.monotonic() > began + STALE_CLAIM_S)
+    exchange._withdraw_stale()
+    assert (len(exchange._outbox), backlog.waiting) == (given_back, 20 - given_back)
+
+
+def test_outcomes_of_quick_tasks_go_out_together(stub: Any) -> None:
+    @dramatiq.actor
+    def work() -> None:
+        time.sleep(0.001)
+
+    for _ in range(400):
+        work.send()
+    exchanges = _counted(stub)
+    with working(stub, threads=2):
+        eventually(lambda: not stub._live)
+    assert len(exchanges) < 400 / 3
+
+
+def test_nothing_waits_for_company_once_threads_would_run_dry(stub: Any) -> None:
+    exchange = ExchangeThread(stub, Backlog(), threads=2)
+    sent = dramatiq.Message("default", "work", (), {}, {})
+    claims = [Claim(sent, 1, 0, 1, 0, 0, 0.0) for _ in range(101)]
+    exchange._mean_s = 2 * GATHER_S / 100  # a hundred of them last two threads for as long as one would wait
+    exchange._outbox.append(released(claims[0], "not started"))
+    exchange._backlog.put(claims[:99])
+    assert not exchange._may_gather()
+    exchange._backlog.put(claims[99:])
+    assert exchange._may_gather()
+    exchange.stop_claiming()
+    assert not exchange._may_gather()

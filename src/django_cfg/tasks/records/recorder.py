@@ -73,20 +73,11 @@ class Recorder(threading.Thread):
         """Count the tasks of which nothing else is kept; returns the others, for `put`."""
         if self._policy is not Policy.FAILURES:
             return outcomes
-        minute, rest = int(time.time() // 60), []
-        plain: dict[tuple[str, str], tuple[list[float], list[float]]] = {}
-        for outcome in outcomes:
-            if not is_plain(outcome):
-                rest.append(outcome)
-                continue
-            task = outcome.message.queue_name, outcome.message.actor_name
-            found = plain.get(task)
-            if found is None:
-                found = plain[task] = [], []
-            found[0].append(outcome.wait_ms)
-            found[1].append(outcome.run_ms)
+        plain, rest = sifted(outcomes)
+        minute = int(time.time() // 60)
         with self._tallies_lock:
-            for task, (waits, runs) in plain.items():
+            for task, done in plain.items():
+                waits, runs = [outcome.wait_ms for outcome in done], [outcome.run_ms for outcome in done]
                 self._tally(minute, *task).count_plain(waits, runs)
         self._wake_up()
         return rest
@@ -263,16 +254,32 @@ class Recorder(threading.Thread):
                 self._dropped += 1
 
 
-def is_plain(outcome: Any) -> bool:
-    """Whether nothing but its success can be told of a task: its first attempt, of which no record was opened."""
-    claim = outcome.claim
-    return (
-        outcome.kind is Kind.DONE
-        and outcome.started
-        and not (outcome.retries_before or claim.deliveries)
-        and claim.message_id not in running
-        and "revived" not in claim.message.options
-    )
+def sifted(outcomes: Sequence[Any]) -> tuple[dict[tuple[str, str], list[Any]], list[Any]]:
+    """Outcomes of which nothing but success can be told, by queue and task, and the others.
+
+    Nothing but success can be told of a first attempt of which no record was opened. Every task that a worker runs
+    comes through here, so it is one loop without calls.
+    """
+    plain: dict[tuple[str, str], list[Any]] = {}
+    rest, done, nobody_speaks = [], Kind.DONE, not running
+    for outcome in outcomes:
+        claim = outcome.claim
+        message = claim.message
+        if (
+            outcome.kind is done
+            and outcome.started
+            and not (outcome.retries_before or claim.deliveries)
+            and (nobody_speaks or message.message_id not in running)
+            and "revived" not in message.options
+        ):
+            task = message.queue_name, message.actor_name
+            if task in plain:
+                plain[task].append(outcome)
+            else:
+                plain[task] = [outcome]
+        else:
+            rest.append(outcome)
+    return plain, rest
 
 
 def write(alias: str, rows: Rows, batch: list[Seen], more: list[Row]) -> None:

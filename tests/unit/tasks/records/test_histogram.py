@@ -42,6 +42,11 @@ def test_a_bucket_ends_where_the_next_begins_and_many_are_counted_like_each(valu
     assert histogram.buckets_of(values) == counted(values)
 
 
+@given(st.lists(st.floats(allow_nan=False) | st.integers(-8, 200).map(histogram.upper_ms)))
+def test_every_duration_has_its_bucket_also_at_an_end_and_beyond_all(values: list[float]) -> None:
+    assert histogram.buckets_of(values) == counted(values)
+
+
 def test_nothing_counted_has_no_percentile() -> None:
     assert histogram.percentile(Counter(), 0.5) == 0.0
     assert histogram.bucket_of(0) == histogram.bucket_of(-1.0)

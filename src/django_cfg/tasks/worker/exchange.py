@@ -84,6 +84,7 @@ class ExchangeThread(threading.Thread):
         self._held: dict[str, Claim] = {}
         self._reunion = Reunion()
         self._session: Session | None = None
+        self._has_lost = False
         self._seq = 0
         self._look = True
         self._is_sent = True
@@ -174,8 +175,7 @@ class ExchangeThread(threading.Thread):
             self._wait(want.queues if want.count else ())
             self._look = True
             return
-        first = list(self._outbox)[: self._most_outcomes]
-        outcomes = self._reunion.by_new_claims(first, self._held)
+        outcomes = self._reunion.by_new_claims(self._next_outcomes(), self._held)
         try:
             answer = self._exchange(session, outcomes, want)
         except UNSTORABLE as error:
@@ -200,6 +200,19 @@ class ExchangeThread(threading.Thread):
         if not 0 < outcomes < waiting or self._awaited or not self.is_claiming:
             return False
         return waiting * self._mean_at_least_s() >= self._threads * GATHER_S
+
+    def _next_outcomes(self) -> list[Outcome]:
+        """What goes out now, at most one word about a message: at a stop a task may end just when it is given back, and
+        after a lost session one may run twice. The first word counts; the second goes out later and is refused."""
+        first = list(self._outbox)[: self._most_outcomes]
+        if self.is_claiming and not self._has_lost:
+            return first
+        told = set[str]()
+        for place, outcome in enumerate(first):
+            if outcome.claim.message_id in told:
+                return first[:place]
+            told.add(outcome.claim.message_id)
+        return first
 
     def _stop_sending(self, session: Session) -> None:
         """Once for each time that claiming stops: others may run what was sent ahead."""
@@ -377,6 +390,7 @@ class ExchangeThread(threading.Thread):
         they end will be refused."""
         self.logger.warning("%s; starting a new session.", error)
         self.ledger.opened(0)
+        self._has_lost = True
         unstarted = self._drop_unstarted()
         for claim in self._held.values():
             if claim.message_id in unstarted:

@@ -10,10 +10,12 @@ from typing import Any
 import dramatiq
 import pytest
 
+from django_cfg.errors import SessionLost
 from django_cfg.tasks.brokers import codec
 from django_cfg.tasks.brokers.base import EngineBroker
-from django_cfg.tasks.brokers.contract import Answer, Claim
+from django_cfg.tasks.brokers.contract import Answer, Claim, FollowUp, Outcome
 from django_cfg.tasks.events import outcome_refused
+from django_cfg.tasks.lifecycle import Kind
 from django_cfg.tasks.worker.backlog import Backlog
 from django_cfg.tasks.worker.exchange import GATHER_S, IDLE_S, STALE_CLAIM_S, ExchangeThread, released
 from django_cfg.tasks.worker.ledger import Ledger, Ledgers
@@ -247,3 +249,37 @@ def test_nothing_waits_for_company_once_threads_would_run_dry(stub: Any) -> None
     assert exchange._may_gather()
     exchange.stop_claiming()
     assert not exchange._may_gather()
+
+
+@pytest.mark.parametrize("is_stop", [True, False], ids=["stop", "lost session"])
+def test_one_exchange_says_at_most_one_word_about_a_message(stub: Any, is_stop: bool) -> None:
+    """A task may end just when it is given back; a broker that gets both at once would have to choose."""
+    said = list[list[Kind]]()
+    inner = stub.exchange
+
+    def exchange(session: Any, seq: int, outcomes: list[Outcome], want: Any) -> Answer:
+        said.append([outcome.kind for outcome in outcomes])
+        answer: Answer = inner(session, seq, outcomes, want)
+        return answer
+
+    stub.exchange = exchange
+    backlog = Backlog()
+    thread = ExchangeThread(stub, backlog, threads=1)
+    thread.queues.append("default")
+    stub.enqueue(dramatiq.Message("default", "work", (), {}, {}))
+    for name in ("work", "next"):
+        dramatiq.actor(lambda: None, actor_name=name)
+    if not is_stop:
+        thread._start_over(SessionLost("gone"))
+    thread._turn()
+    claim = thread.unsettled()[0]
+    assert backlog.withdraw() == [claim]
+    if is_stop:
+        thread.stop_claiming()
+    following = FollowUp(dramatiq.Message("default", "next", (), {}, {}))
+    thread.put(Outcome(claim, Kind.DONE, claim.message, follow_ups=(following,)))
+    thread.put(released(claim, "interrupted", started=True))
+    thread._turn()
+    thread._turn()
+    assert [kinds for kinds in said if kinds] == [[Kind.DONE], [Kind.RELEASED]]
+    assert [entry.message.actor_name for entry in stub._live.values()] == ["next"]

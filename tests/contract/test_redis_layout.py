@@ -16,7 +16,7 @@ import redis
 from django.db import transaction
 from django.test import override_settings
 
-from django_cfg.errors import BrokerError, BrokerUnreachable, ConfigurationError, EnqueueUnknown
+from django_cfg.errors import BrokerError, BrokerUnreachable, ConfigurationError, EnqueueUnknown, SessionLost
 from django_cfg.tasks.brokers import make
 from django_cfg.tasks.brokers.base import EngineBroker
 from django_cfg.tasks.brokers.contract import DeadFilter
@@ -34,6 +34,7 @@ from django_cfg.testing.contracts import (
     ids,
     message,
     released,
+    retry,
     settled_events,
     stats,
     working,
@@ -628,6 +629,22 @@ def test_a_waiting_worker_survives_a_restart_of_the_server(tmp_path: Path) -> No
             server.kill()
             server.start()
             assert echo.send(2).get_result(block=True, timeout=10_000) == 2
+
+
+def test_workers_of_a_server_that_lost_its_data_share_no_session(broker: EngineBroker, admin: redis.Redis) -> None:
+    """One of them notices first; the number that it gets must not be the one that another still goes by."""
+    late, early = Client(broker), Client(broker)
+    late.exchange(count=0)
+    admin.flushall()
+    with pytest.raises(SessionLost):
+        early.claim()
+    early = Client(broker)
+    broker.enqueue(message())
+    (claim,) = early.claim()
+    with pytest.raises(SessionLost):
+        late.exchange(count=0)
+    early.exchange(retry(claim), count=0)
+    assert (stats(broker).running, stats(broker).pending) == (0, 1)
 
 
 # -- waking ---------------------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 P:messages          hash  id → head and JSON of every message that waits or runs
 P:dead              hash  id → the same of dead letters, with reason, error and time
-P:counter           number that positions, generations and sessions are taken from
+P:counter           number that positions and generations are taken from
 P:sessions          zset  session → end of its lease
 P:paused, P:cancelled, P:queues          sets
 P:running           hash  queue → how many of its messages are claimed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,9 +12,13 @@ from django_cfg.tasks.brokers.redis import scripts, wire
 from django_cfg.tasks.brokers.redis.server import Server, text
 from django_cfg.tasks.brokers.redis.sweep import held_by
 
+#: What the scripts' numbers hold exactly, written in full.
+HIGHEST_NUMBER = 10**14 - 1
+
 
 def open_session(server: Server, identity: ProcessIdentity, lease_ms: int) -> Session:
-    number = int(server.call("INCR", server.keys.counter))
+    # By chance, because a server that lost its data would count from 1 again, and meet workers that had these numbers.
+    number = 1 + secrets.randbelow(HIGHEST_NUMBER)
     who = (identity.host_id, identity.host, identity.pid, identity.process_started)
     server.run(scripts.OPEN_SESSION, _own(server, number), [], (number, lease_ms, *who))
     return Session(number, lease_ms)

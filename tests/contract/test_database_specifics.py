@@ -12,7 +12,7 @@ from django.db import connections, transaction
 from django.db.models import QuerySet
 from django.test.utils import CaptureQueriesContext
 
-from django_cfg.errors import BrokerError, ConfigurationError
+from django_cfg.errors import BrokerError, BrokerUnreachable, ConfigurationError
 from django_cfg.tasks.brokers import make
 from django_cfg.tasks.brokers.contract import DeadFilter
 from django_cfg.tasks.brokers.database import waiters
@@ -88,6 +88,26 @@ def test_a_commit_wakes_a_waiting_worker_once(postgres_broker: DatabaseBroker) -
             postgres_broker.enqueue(message())
             assert len(connections["postgres"].run_on_commit) == 1
         assert returned.wait(5)
+
+
+@pytest.mark.postgres
+def test_a_connection_on_which_nothing_can_be_written_is_given_up(postgres_broker: DatabaseBroker) -> None:
+    """As one to the old server is after a failover."""
+
+    def spoil() -> None:
+        with connections["postgres"].cursor() as cursor:
+            cursor.execute("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY")
+
+    client = Client(postgres_broker)
+    for act in (
+        lambda: postgres_broker.enqueue(message()),
+        client.claim,
+        lambda: postgres_broker.arrive("group", "one"),
+    ):
+        spoil()
+        with pytest.raises(BrokerUnreachable, match="read-only"):
+            act()
+        act()
 
 
 @pytest.mark.postgres

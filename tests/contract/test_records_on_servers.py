@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 from django.conf import settings
+from django.db import connections
 
 from django_cfg.tasks.lifecycle import Kind
 from django_cfg.tasks.models import Attempt, ErrorGroup, Grain, Rollup, TaskRecord
@@ -51,3 +52,14 @@ def test_a_recorder_writes_records_groups_of_errors_and_rollups(alias: str) -> N
     assert TaskRecord.objects.using(alias).count() == 301
     assert ErrorGroup.objects.using(alias).get().seen == 1
     assert sum(Rollup.objects.using(alias).filter(grain=Grain.MINUTE).values_list("attempts", flat=True)) == 301
+
+
+@pytest.mark.postgres
+def test_a_connection_on_which_nothing_can_be_written_costs_no_record() -> None:
+    """As one to the old server is after a failover."""
+    recorder = Recorder(Policy.ALL, "postgres", {})
+    recorder.put(event(Kind.DEAD))
+    with connections["postgres"].cursor() as cursor:
+        cursor.execute("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY")
+    assert [recorder._turn(), recorder._turn()] == [False, True]
+    assert TaskRecord.objects.using("postgres").count() == 1

@@ -112,9 +112,19 @@ READ_ONLY = (
     ["ALTER SYSTEM SET default_transaction_read_only = on", RELOAD],
     ["ALTER SYSTEM SET default_transaction_read_only = off", RELOAD],
 )
+#: As after a failover, when a name still leads to the old server: who connected meanwhile can never write.
+READ_ONLY_CONNECTIONS = (
+    ["ALTER ROLE postgres SET default_transaction_read_only = on"],
+    ["BEGIN READ WRITE; ALTER ROLE postgres RESET default_transaction_read_only; COMMIT"],
+)
+FAULTS = {
+    "failing claims": FAILING_CLAIMS,
+    "read only": READ_ONLY,
+    "read-only connections": READ_ONLY_CONNECTIONS,
+}
 
 
-@pytest.mark.parametrize("fault", [FAILING_CLAIMS, READ_ONLY], ids=["failing claims", "read only"])
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
 def test_a_server_that_refuses_for_a_while_is_served_again(
     project: Project, server: OwnPostgres, fault: tuple[list[str], list[str]]
 ) -> None:

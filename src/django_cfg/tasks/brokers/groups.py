@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from django.db import InterfaceError, OperationalError, connections, transaction
+from django.db import InterfaceError, InternalError, OperationalError, connections, transaction
 from django.db.models.functions import Now
 
 from django_cfg.errors import BrokerUnreachable
@@ -33,7 +33,7 @@ def arrive(alias: str, group_id: str, message_id: str) -> bool:
     try:
         with transaction.atomic(using=alias):
             return _arrive(alias, group_id, message_id)
-    except (OperationalError, InterfaceError) as error:
+    except (OperationalError, InterfaceError, InternalError) as error:
         connections[alias].close()
         raise BrokerUnreachable(f"database {alias!r}: {error}") from error
 

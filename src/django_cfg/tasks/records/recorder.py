@@ -12,7 +12,7 @@ from functools import cached_property
 from os import getpid
 from typing import Any
 
-from django.db import InterfaceError, OperationalError, connections, reset_queries, transaction
+from django.db import InterfaceError, InternalError, OperationalError, connections, reset_queries, transaction
 from django.db.models import F
 from dramatiq import Actor
 
@@ -146,7 +146,7 @@ class Recorder(threading.Thread):
         batch = [self._waiting[i] for i in range(min(len(self._waiting), MOST_AT_ONCE))]
         try:
             self._write(batch)
-        except (OperationalError, InterfaceError) as error:
+        except (OperationalError, InterfaceError, InternalError) as error:
             logger.warning("%d task records wait, the database does not answer: %s", len(batch), error)
             connections[self._alias].close()
             return False

@@ -13,6 +13,7 @@ from django.db import (
     DatabaseError,
     DataError,
     InterfaceError,
+    InternalError,
     OperationalError,
     ProgrammingError,
     connections,
@@ -90,6 +91,9 @@ def _by_key(outcomes: Sequence[Outcome], keys: Iterable[int]) -> frozenset[str]:
     return frozenset(o.claim.message_id for o in outcomes if o.claim.key in wanted)
 
 
+#: A connection that broke, or that leads to a server on which nothing can be written: after a failover to the old one,
+#: and then for as long as it stays open.
+OF_NO_USE = (OperationalError, InterfaceError, InternalError)
 #: With 64 a send waits 2 ms for a busy worker, and 60 at worst; with 2048 it was 20 and 600, for half again the drain.
 MOST_UNDER_LOCK = 64
 
@@ -173,10 +177,12 @@ class DatabaseBroker(EngineBroker):
             raise BrokerUnreachable(f"database {self.alias!r} does not answer: {error}") from error
         try:
             yield
-        except (OperationalError, InterfaceError, ProgrammingError) as error:
+        except (*OF_NO_USE, ProgrammingError) as error:
             if self._lacks_tables():
                 raise BrokerError(no_tables(self.alias)) from error
             if self._usable():
+                if isinstance(error, InternalError):
+                    connection.close()
                 raise BrokerUnreachable(f"database {self.alias!r} refused the message: {error}") from error
             connection.close()
             raise EnqueueUnknown(
@@ -222,7 +228,7 @@ class DatabaseBroker(EngineBroker):
         connection = connections[self.alias]
         try:
             yield
-        except (OperationalError, InterfaceError) as error:
+        except OF_NO_USE as error:
             if not connection.in_atomic_block:
                 connection.close()
             raise BrokerUnreachable(f"database {self.alias!r}: {error}") from error
@@ -413,7 +419,7 @@ class DatabaseBroker(EngineBroker):
     def _reading(self) -> Iterator[None]:
         try:
             yield
-        except (OperationalError, InterfaceError) as error:
+        except OF_NO_USE as error:
             connections[self.alias].close()
             raise BrokerUnreachable(f"database {self.alias!r}: {error}") from error
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from functools import cached_property
 from typing import NamedTuple, TypeVar
 
-from django.db import DataError, InterfaceError, OperationalError, connections, transaction
+from django.db import DataError, InterfaceError, InternalError, OperationalError, connections, transaction
 from django.db.models import Count, F
 
 from django_cfg.errors import BrokerUnreachable
@@ -65,7 +65,7 @@ class Ledger:
         try:
             with transaction.atomic(using=self.alias):
                 yield
-        except (OperationalError, InterfaceError) as error:
+        except (OperationalError, InterfaceError, InternalError) as error:
             if not connection.in_atomic_block:
                 connection.close()
             raise BrokerUnreachable(f"database {self.alias!r}: {error}") from error

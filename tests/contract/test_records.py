@@ -23,7 +23,7 @@ from django_cfg.tasks.brokers.base import EngineBroker
 from django_cfg.tasks.brokers.contract import DeadFilter
 from django_cfg.tasks.models import Attempt, ErrorGroup, Rollup, TaskRecord
 from django_cfg.tasks.records.running import running
-from django_cfg.testing.contracts import declare, working
+from django_cfg.testing.contracts import Failing, declare, working
 from django_cfg.testing.contracts.tools import expect_failure
 from django_cfg.testing.waiting import eventually
 from tests.contract import work
@@ -181,6 +181,17 @@ def test_a_task_that_takes_a_while_is_seen_running_with_its_progress_and_its_log
         gate.set()
         record = record_of(sent, "completed")
     assert (record.progress_done, record.progress_total, record.log) == (5, 10, "WARNING shop: half of it")
+
+
+def test_a_task_that_logs_what_no_database_takes_is_recorded(broker: EngineBroker) -> None:
+    def read() -> None:
+        logging.getLogger("shop").warning("no such file: %s", b"caf\xe9\0".decode(errors="surrogateescape"))
+        raise Failing("read")
+
+    with working(broker):
+        record = record_of(declare(read, max_retries=0).send(), "dead_letter")
+    assert record.log == "WARNING shop: no such file: caf\\udce9\\x00"
+    assert [attempt.log for attempt in Attempt.objects.all()] == [record.log]
 
 
 def test_progress_that_cannot_be_is_refused_and_a_direct_call_goes_nowhere() -> None:

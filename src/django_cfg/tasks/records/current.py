@@ -8,7 +8,7 @@ from dramatiq.middleware import CurrentMessage
 
 from django_cfg.errors import TaskCancelled
 from django_cfg.tasks.records.cancelling import is_current_requested
-from django_cfg.tasks.records.running import current
+from django_cfg.tasks.records.running import current, storable
 
 LONGEST_NOTE = 200
 
@@ -66,12 +66,7 @@ class CurrentTask:
             raise ValueError(f"progress: expected 0 <= done <= total, got done={done!r}, total={total!r}")
         task = current()
         if task is not None:
-            task.progress = (float(done), None if total is None else float(total), _storable(str(note))[:LONGEST_NOTE])
-
-
-def _storable(text: str) -> str:
-    """What every database takes: PostgreSQL refuses a NUL, and with it all records of the batch."""
-    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
+            task.progress = (float(done), None if total is None else float(total), storable(str(note))[:LONGEST_NOTE])
 
 
 def current_task() -> CurrentTask:

@@ -208,7 +208,7 @@ def progress_of(
 
 
 def log_text(lines: Iterable[str], body: Body, actor: Actor[Any, Any] | None) -> str:
-    return scrubbed("\n".join(lines).replace("\0", "\\x00"), secrets_of(body, actor))
+    return scrubbed("\n".join(lines), secrets_of(body, actor))
 
 
 def secrets_of(body: Body, actor: Actor[Any, Any] | None) -> frozenset[str]:

@@ -86,5 +86,10 @@ class TaskLog(logging.Handler):
         except Exception:  # noqa: BLE001 - as logging itself does with a wrong format
             self.handleError(record)
             return
-        task.lines.append(f"{record.levelname} {record.name}: {text}"[:LONGEST_LINE])
+        task.lines.append(storable(f"{record.levelname} {record.name}: {text}"[:LONGEST_LINE])[:LONGEST_LINE])
         del task.lines[:-MOST_LINES]
+
+
+def storable(text: str) -> str:
+    """What every database takes. None takes half a character, PostgreSQL no NUL, and each refuses the whole record."""
+    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")

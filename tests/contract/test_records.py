@@ -15,6 +15,7 @@ import dramatiq
 import pytest
 from django.conf import settings as django_settings
 from django.utils import timezone
+from django.utils.safestring import mark_safe
 from dramatiq import broker as dramatiq_broker
 
 from django_cfg.tasks import Secret, actions, current_task, queries, upkeep
@@ -78,6 +79,18 @@ def test_a_success_leaves_one_row_with_its_arguments_and_no_attempt(broker: Engi
     assert record.enqueued_at <= record.started_at <= record.finished_at
     assert ":" in record.worker
     assert not Attempt.objects.exists()
+
+
+def test_texts_of_templates_are_sent_returned_and_recorded_as_texts(broker: EngineBroker) -> None:
+    def mail(body: str) -> str:
+        return mark_safe(f"{body}!")
+
+    actor = declare(mail, store_results=True)
+    with working(broker):
+        sent = actor.send(mark_safe("<b>hello</b>"))
+        record = record_of(sent, "completed")
+    assert sent.get_result() == "<b>hello</b>!"
+    assert (json.loads(record.arguments), json.loads(record.result)) == ({"body": "<b>hello</b>"}, "<b>hello</b>!")
 
 
 def test_of_a_django_task_the_value_is_shown_and_no_secret(broker: EngineBroker) -> None:

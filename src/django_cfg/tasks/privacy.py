@@ -161,13 +161,16 @@ def _shown(name: str, value: Any, depth: int) -> Any:
         return HIDDEN
     if isinstance(value, str):
         return _shown_text(value)
+    if isinstance(value, int):
+        return int.__int__(value)  # one of a class of its own, too
     if isinstance(value, dict | list | tuple):
         return _shown_container(name, value, depth)
     return value
 
 
 def _shown_text(value: str) -> str:
-    text = value if len(value) <= LONGEST_TEXT else f"{value[:LONGEST_TEXT]}…"
+    # A text of a class of its own (`SafeString`) becomes a plain one.
+    text = str.__str__(value) if len(value) <= LONGEST_TEXT else f"{value[:LONGEST_TEXT]}…"
     if "://" in text or "=" in text or ":" in text:
         return scrubbed(text)
     return text

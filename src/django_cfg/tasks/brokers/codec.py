@@ -27,7 +27,21 @@ CURES = {
     "bytes": "pass base64 text, or store the data and pass its key",
 }
 
-_encoder = msgspec.json.Encoder()
+
+def plain(value: Any) -> Any:
+    """A text or number of a class of its own, like the `SafeString` of a rendered template, as what it is in JSON.
+
+    Raises:
+        TypeError: it is neither.
+    """
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, int):
+        return int.__int__(value)
+    raise TypeError(f"{type(value).__name__} is not JSON")
+
+
+_encoder = msgspec.json.Encoder(enc_hook=plain)
 _decoder = msgspec.json.Decoder()
 
 

@@ -17,7 +17,7 @@ from django_cfg.tasks.lifecycle import Kind
 UNPACKABLE = (TypeError, ValueError, OverflowError, RecursionError)
 #: time to live, wait and run (ms)
 _value = struct.Struct("=qdd")
-_encoder = msgspec.msgpack.Encoder()
+_encoder = msgspec.msgpack.Encoder(enc_hook=codec.plain)
 _decoder = msgspec.msgpack.Decoder()
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from django.utils.safestring import mark_safe
 from dramatiq import Message
 from hypothesis import given
 from hypothesis import strategies as st
@@ -68,6 +69,17 @@ def test_what_json_would_change_is_refused_by_name(value: Any, says: str) -> Non
         codec.encode(message(when=value))
     with pytest.raises(NotSerializable, match=says):
         codec.encode(message([{"deep": value}]))
+
+
+class Number(int):
+    """An integer of a class of its own."""
+
+
+@pytest.mark.parametrize(("value", "is_read"), [(mark_safe("<b>&</b>"), "<b>&</b>"), (Number(7), 7)])
+def test_a_text_or_number_of_a_class_of_its_own_is_sent_as_what_it_is(value: Any, is_read: Any) -> None:
+    read = codec.decode(codec.encode(message(value, [{"deep": value}], body=value)))
+    assert (read.args, read.kwargs) == ((is_read, [{"deep": is_read}]), {"body": is_read})
+    assert {type(read.args[0]), type(read.kwargs["body"])} == {type(is_read)}
 
 
 def test_the_place_of_a_nested_value_is_named() -> None:

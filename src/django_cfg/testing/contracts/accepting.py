@@ -36,6 +36,13 @@ class AcceptingLaws:
             broker.enqueue(message(task))
         assert [c.message.actor_name for c in Client(broker).claim()] == ["early", "work", "late"]
 
+    def test_a_message_with_a_priority_of_its_own_runs_in_its_turn(self, broker: EngineBroker) -> None:
+        declare(lambda: None, actor_name="late", priority=10)
+        broker.enqueue(message("late", "usual"))
+        broker.enqueue(message("late", "middle", priority=0))
+        broker.enqueue(message("late", "early", priority=-10))
+        assert [c.message.args for c in Client(broker).claim()] == [("early",), ("middle",), ("usual",)]
+
     def test_queues_share_a_claim_fairly(self, broker: EngineBroker) -> None:
         broker.enqueue_many([message("work", queue="a") for _ in range(10)])
         broker.enqueue_many([message("work", queue="b") for _ in range(10)])

@@ -52,7 +52,7 @@ def now_ms() -> int:
 def parcel(broker: EngineBroker, item: FollowUp, body: str) -> Parcel:
     """A message that is new."""
     now, delay_ms = now_ms(), max(0, round(item.delay_ms))
-    return _parcel(item.message, body, delay_ms, Note(now, now + delay_ms, _priority(broker, item.message), 0))
+    return _parcel(item.message, body, delay_ms, Note(now, now + delay_ms, broker.priority_for(item.message), 0))
 
 
 def retry_parcel(broker: EngineBroker, outcome: Outcome) -> Parcel:
@@ -65,10 +65,6 @@ def retry_parcel(broker: EngineBroker, outcome: Outcome) -> Parcel:
 
 def _parcel(message: Message[Any], body: str, delay_ms: int, note: Note) -> Parcel:
     return Parcel(message.message_id, message.actor_name, message.queue_name, delay_ms, note, body)
-
-
-def _priority(broker: EngineBroker, message: Message[Any]) -> int:
-    return broker.priority_of(message.actor_name)
 
 
 def parcels(broker: EngineBroker, outcomes: list[Outcome]) -> list[Parcel]:

@@ -15,6 +15,7 @@ import pytest
 import redis
 from django.db import transaction
 from django.test import override_settings
+from dramatiq import Message
 
 from django_cfg.errors import BrokerError, BrokerUnreachable, ConfigurationError, EnqueueUnknown, SessionLost
 from django_cfg.tasks.brokers import make
@@ -23,6 +24,7 @@ from django_cfg.tasks.brokers.contract import DeadFilter
 from django_cfg.tasks.brokers.process import identity
 from django_cfg.tasks.brokers.redis.broker import RedisBroker
 from django_cfg.tasks.brokers.redis.scripts import ENQUEUE_ONE, EXCHANGE
+from django_cfg.tasks.lifecycle import State
 from django_cfg.testing.contracts import (
     QUEUE,
     Client,
@@ -163,6 +165,28 @@ def test_very_many_that_are_due_at_once_run_oldest_first(broker: EngineBroker) -
         came += [(claim.message.actor_name, claim.message.args[0]) for claim in claims]
         client.exchange(*map(done, claims), count=0)
     assert came == [*(("late", n) for n in range(5000)), *(("next", n) for n in range(10))]
+
+
+@pytest.mark.parametrize("is_retry", [False, True], ids=["delayed", "retry"])
+def test_an_urgent_task_that_becomes_due_runs_before_all_that_waits(broker: EngineBroker, is_retry: bool) -> None:
+    declare(lambda: None, actor_name="urgent", priority=-5)
+    client = Client(broker)
+    broker.enqueue_many([message("work", n) for n in range(1000)])
+    sent = broker.enqueue(message("urgent"), delay=None if is_retry else 50)
+    if is_retry:
+        (claim,) = client.claim(count=1)
+        client.exchange(retry(claim, 50), count=0)
+    cancelled = broker.enqueue_many([message("urgent")], delay=50)[0]
+    place = broker.whereabouts(sent.message_id)
+    assert place is not None and place.state is (State.RETRYING if is_retry else State.SCHEDULED)
+    assert broker.cancel(cancelled.message_id)
+    (urgent, *others) = eventually(lambda: client.claim(count=3) if is_due(broker, sent) else None)
+    assert (urgent.message_id, [claim.message.args for claim in others]) == (sent.message_id, [(0,), (1,)])
+
+
+def is_due(broker: EngineBroker, sent: Message[Any]) -> bool:
+    place = broker.whereabouts(sent.message_id)
+    return place is not None and place.due_in_s == 0
 
 
 def test_flushing_everything_touches_no_key_of_anybody_else(server: OwnServer, admin: redis.Redis) -> None:

@@ -9,7 +9,8 @@ P:running           hash  queue → how many of its messages are claimed
 P:session:N, P:session:N:held            who it is; id → "fence exchange queue time"
 P:queue:Q           list  ids that wait with priority 0, the first on the left
 P:queue:Q.priority, .suspects            zsets of ids that wait with another priority, or alone
-P:queue:Q.delayed, .retrying             zsets of ids by due time (in all zsets the position stands before the id)
+P:queue:Q.delayed, .retrying             zsets of ids by due time (in all zsets the position stands before the id,
+                         and between them ":", or "!" for another priority than 0)
 P:queue:Q.DQ        list  ids of dead letters, the newest on the right
 P:wake:Q            list  at most one token that wakes one idle worker
 P:group:ID          hash of a group with completion callbacks: its size, and who has arrived

@@ -69,7 +69,7 @@ def split(stored: bytes) -> tuple[Head, bytes]:
 
 def ranked(head: Head, message_id: str) -> str:
     """The member of a sorted set that stands for a message; those of one score stand in the order of acceptance."""
-    return f"{head.position:016d}:{message_id}"
+    return f"{head.position:016d}{'!' if head.priority else ':'}{message_id}"
 
 
 def verdict(reason: str) -> Verdict:

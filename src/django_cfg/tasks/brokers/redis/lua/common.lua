@@ -69,9 +69,10 @@ local function save(m)
     redis.call('HSET', G.messages, m.id, head(m) .. '\n' .. m.body)
 end
 
--- Members of one score stand in the order of their text, so the position goes in front.
+-- Members of one score stand in the order of their text, so the position goes in front. Behind it stands whether the
+-- message belongs into the list: ':', or '!' for one of another priority.
 local function ranked(m)
-    return string.format('%016d:%s', m.position, m.id)
+    return string.format(m.priority == 0 and '%016d:%s' or '%016d!%s', m.position, m.id)
 end
 
 local function has_work(queue)

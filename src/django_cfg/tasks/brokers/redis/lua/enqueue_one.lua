@@ -23,7 +23,7 @@ if letter then
     redis.call('HDEL', KEYS[3], id)
 end
 
-local is_news, ranked = true, string.format('%016d:%s', position, id)
+local is_news, ranked = true, string.format(priority == '0' and '%016d:%s' or '%016d!%s', position, id)
 if delay > 0 then
     redis.call('ZADD', KEYS[9], now + delay, ranked)
     is_news = redis.call('ZRANGE', KEYS[9], 0, 0)[1] == ranked -- whoever waits for a later one has to look again

@@ -168,25 +168,20 @@ local function has_to_wait(queue, zset)
     return front and front < oldest_due(zset, 64)
 end
 
-local function take_due(zset)
-    local members = redis.call('ZRANGEBYSCORE', zset, '-inf', now, 'LIMIT', 0, MOST_PROMOTED)
-    push('ZREM', zset, members)
-    local ids = {}
-    for i, member in ipairs(members) do
-        ids[i] = string.sub(member, 18)
+-- All that are due, or only those of another priority than the list's.
+local function take_due(zset, only_ranked)
+    local members, ids = {}, {}
+    for _, member in ipairs(redis.call('ZRANGEBYSCORE', zset, '-inf', now, 'LIMIT', 0, MOST_PROMOTED)) do
+        if not only_ranked or string.sub(member, 17, 17) == '!' then
+            members[#members + 1], ids[#ids + 1] = member, string.sub(member, 18)
+        end
     end
+    push('ZREM', zset, members)
     return ids
 end
 
--- They go to the front of the list; what is older and stands there is taken out and put back with them.
-local function promote_from(zset, queue)
-    local front, oldest = place_in_list(queue, 0), oldest_due(zset, MOST_PROMOTED)
-    local ids, due = take_due(zset), {}
-    if front and front < oldest then
-        for _, id in ipairs(redis.call('LPOP', queue.list, CLAIM) or {}) do
-            ids[#ids + 1] = id
-        end
-    end
+local function put_due(ids, queue)
+    local due = {}
     for i, text in ipairs(read_all(G.messages, ids)) do
         if text then
             due[#due + 1] = split(ids[i], text, queue.name)
@@ -195,13 +190,29 @@ local function promote_from(zset, queue)
     put_back(due)
 end
 
+-- They go to the front of the list; what is older and stands there is taken out and put back with them.
+local function promote_from(zset, queue)
+    local front, oldest = place_in_list(queue, 0), oldest_due(zset, MOST_PROMOTED)
+    local ids = take_due(zset)
+    if front and front < oldest then
+        for _, id in ipairs(redis.call('LPOP', queue.list, CLAIM) or {}) do
+            ids[#ids + 1] = id
+        end
+    end
+    put_due(ids, queue)
+end
+
 -- Makes due messages ready; the milliseconds until the next one, nil if there is none.
 local function promote(queue)
     local soonest
     for _, zset in ipairs({ queue.delayed, queue.retrying }) do
         local due = first_due(zset)
-        if due and due <= now and not has_to_wait(queue, zset) then
-            promote_from(zset, queue)
+        if due and due <= now then
+            if has_to_wait(queue, zset) then
+                put_due(take_due(zset, true), queue) -- what stands in the list is not in their way
+            else
+                promote_from(zset, queue)
+            end
             due = first_due(zset)
         end
         if due and (not soonest or due < soonest) then

@@ -14,7 +14,7 @@ from django.test.utils import CaptureQueriesContext
 
 from django_cfg.errors import BrokerError, BrokerUnreachable, ConfigurationError
 from django_cfg.tasks.brokers import make
-from django_cfg.tasks.brokers.contract import DeadFilter
+from django_cfg.tasks.brokers.contract import DeadFilter, ResultEntry
 from django_cfg.tasks.brokers.database import waiters
 from django_cfg.tasks.brokers.database.broker import DatabaseBroker
 from django_cfg.tasks.brokers.process import identity
@@ -26,6 +26,7 @@ from django_cfg.testing.contracts import (
     dead,
     dead_process,
     declare,
+    done,
     message,
     released,
     retry,
@@ -226,6 +227,15 @@ def test_every_character_is_stored_as_it_came(broker: DatabaseBroker) -> None:
 def test_a_batch_larger_than_a_packet_is_accepted_in_one_step(broker: DatabaseBroker) -> None:
     broker.enqueue_many([message("work", "x" * 90_000) for _ in range(300)])
     assert rows(broker).count() == 300
+
+
+def test_results_larger_than_a_packet_are_stored_in_one_step(broker: DatabaseBroker) -> None:
+    broker.enqueue_many([message("work", n) for n in range(64)])
+    client, text = Client(broker), '"' * 100_000
+    claims = client.claim(count=64)
+    outcomes = [done(claim, result=ResultEntry(text, 60_000)) for claim in claims]
+    assert not client.exchange(*outcomes, count=0).refused
+    assert {broker.load_result(claim.message_id) for claim in claims} == {(True, text)}
 
 
 def test_what_became_due_in_bulk_is_all_run(broker: DatabaseBroker) -> None:

@@ -11,7 +11,7 @@ from django.db import connections
 from django_cfg.tasks.brokers import codec
 from django_cfg.tasks.brokers.contract import ResultEntry
 from django_cfg.tasks.brokers.database.dialect import dialect_of
-from django_cfg.tasks.brokers.database.settle import chunks
+from django_cfg.tasks.brokers.database.settle import portions
 from django_cfg.tasks.brokers.database.statements import Statements
 from django_cfg.tasks.brokers.database.transactions import Cursor
 from django_cfg.tasks.models import TaskResult
@@ -45,7 +45,7 @@ class DatabaseResults:
         if self._sql.dialect.is_in_process:
             cursor.each(self._sql.put_results(1), [(i, e.text, e.ttl_ms) for i, e in entries])
             return
-        for chunk in chunks(entries):
+        for chunk in portions(entries, lambda entry: entry[1].text):
             values = [v for i, e in chunk for v in (i, e.text, e.ttl_ms)]
             cursor.later(self._sql.put_results(len(chunk)), values)
 

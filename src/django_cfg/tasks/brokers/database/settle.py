@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 from django_cfg.tasks.brokers import codec
@@ -61,7 +61,7 @@ def insert(cursor: Cursor, sql: Statements, rows: Sequence[Row], *, notify: bool
         store = _copy if len(rows) >= WORTH_A_COPY else _insert_at_once
         store(cursor, sql, rows, notify)
         return
-    for chunk in _portions(rows):
+    for chunk in portions(rows, lambda row: row[1]):
         cursor.later(sql.forget_dead(len(chunk)), [item.message.message_id for item, _, _ in chunk])
         cursor.later(sql.insert(len(chunk)), [v for row in chunk for v in _values(*row)])
 
@@ -87,17 +87,18 @@ def _copy(cursor: Cursor, sql: Statements, rows: Sequence[Row], notify: bool) ->
         cursor.execute(f"SELECT {sql.notify}")
 
 
-def _portions(rows: Sequence[Row]) -> list[list[Row]]:
-    """Chunks that are bounded in their text, too."""
-    portions: list[list[Row]] = [[]]
+def portions(items: Sequence[T], text_of: Callable[[T], str]) -> list[list[T]]:
+    """Chunks that are bounded in their texts, too."""
+    found: list[list[T]] = [[]]
     chars = 0
-    for row in rows:
-        chars += len(row[1])
-        if portions[-1] and (len(portions[-1]) >= CHUNK or chars > CHUNK_CHARS):
-            portions.append([])
-            chars = len(row[1])
-        portions[-1].append(row)
-    return portions
+    for item in items:
+        length = len(text_of(item))
+        chars += length
+        if found[-1] and (len(found[-1]) >= CHUNK or chars > CHUNK_CHARS):
+            found.append([])
+            chars = length
+        found[-1].append(item)
+    return found
 
 
 def _values(item: FollowUp, body: str, priority: int) -> tuple[str | int, ...]:

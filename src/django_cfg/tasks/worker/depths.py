@@ -67,11 +67,15 @@ def bounded(found: Iterable[QueueStats], declared: frozenset[str]) -> list[Queue
 
 
 def _together(rest: list[QueueStats]) -> QueueStats:
-    total: Counter[str] = Counter()
-    for stats in rest:
-        total.update({name: getattr(stats, name) for name in ("pending", *STATES)})
+    total = {name: _sum([getattr(stats, name) for stats in rest]) for name in ("pending", *STATES)}
     ages = [stats.oldest_pending_age_s for stats in rest if stats.oldest_pending_age_s is not None]
-    return QueueStats(OTHERS, **total, oldest_pending_age_s=max(ages, default=None))
+    return QueueStats(OTHERS, **total, oldest_pending_age_s=max(ages, default=None))  # type: ignore[arg-type]
+
+
+def _sum(counts: list[int | None]) -> int | None:
+    """None where the broker cannot tell."""
+    known = [count for count in counts if count is not None]
+    return sum(known) if len(known) == len(counts) else None
 
 
 def _up(value: int) -> Any:
@@ -88,7 +92,9 @@ def _of_queues(found: Iterable[QueueStats]) -> Iterator[Any]:
         depth.add_metric([stats.queue], stats.pending)
         age.add_metric([stats.queue], stats.oldest_pending_age_s or 0)
         for state in STATES:
-            others.add_metric([stats.queue, state], getattr(stats, state))
+            count = getattr(stats, state)
+            if count is not None:  # else the broker cannot tell, and no series says so
+                others.add_metric([stats.queue, state], count)
     yield from (depth, age, others)
 
 

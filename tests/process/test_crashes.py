@@ -45,6 +45,39 @@ def test_a_task_whose_worker_is_killed_runs_once_more_and_only_that_worker_is_re
     assert project.ids("start") == {task: 2}
 
 
+#: As where a limit of processes, or of memory, is reached.
+NO_PROCESSES = """
+import subprocess
+
+def unless_full(make):
+    def made(*given):
+        if (HERE / "full").exists():
+            raise BlockingIOError(11, "Resource temporarily unavailable")
+        return make(*given)
+    return made
+
+os.fork = unless_full(os.fork)
+subprocess._fork_exec = unless_full(subprocess._fork_exec)
+"""
+
+
+def test_a_supervisor_that_gets_no_new_process_for_a_while_goes_on_with_the_others(project: Project) -> None:
+    project.write()
+    with (project.path / "work" / "tasks.py").open("a") as tasks:
+        tasks.write(NO_PROCESSES)
+    workers = project.start(until=lambda w: len(w.children()) == 2 and w.named("keeper"))
+    (project.path / "full").touch()
+    workers.signal(signal.SIGHUP)
+    eventually(lambda: "new code cannot be tried" in workers.log)
+    os.kill(workers.children()[0], signal.SIGKILL)
+    eventually(lambda: "worker 1 cannot be started" in workers.log)
+    [task] = project.send("quick.send()")
+    eventually(lambda: project.ids("end") == {task: 1})
+    (project.path / "full").unlink()
+    eventually(lambda: len(workers.children()) == 2, within_s=15)
+    assert workers.stop() == 0
+
+
 def test_a_task_that_kills_its_process_is_a_dead_letter_at_max_deliveries_and_the_innocent_complete(
     project: Project, store: dict[str, Any]
 ) -> None:

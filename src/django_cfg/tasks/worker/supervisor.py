@@ -212,7 +212,12 @@ class Supervisor:
         # A signal between the fork and the child's own handlers would run ours there: the child would not stop,
         # and its siblings would. So it waits until the child has its handlers (`child.run` lets it in).
         signal.pthread_sigmask(signal.SIG_BLOCK, HELD_SIGNALS)
-        pid = spawn(child.name, self._leash_read, self._ledgers, child.bank) if self._must_spawn else os.fork()
+        try:
+            pid = spawn(child.name, self._leash_read, self._ledgers, child.bank) if self._must_spawn else os.fork()
+        except OSError as error:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, HELD_SIGNALS)
+            self._put_off(child, error)
+            return
         if pid == 0:
             self._become(child.name, main)
         child.pid, child.started, child.is_old = pid, time.monotonic(), False
@@ -222,6 +227,19 @@ class Supervisor:
         logger.info("Started %s (pid %d).", child.name, pid)
         if self._stopping_since is not None:
             os.kill(pid, signal.SIGTERM)  # the signal came between the decision and the fork
+
+    def _put_off(self, child: Child, error: OSError) -> None:
+        """There is no room for another process now; those that are there go on meanwhile."""
+        if child.bank is not None:
+            child.bank.free()
+            child.bank = None
+        self._pause(child)
+        logger.error("%s cannot be started, trying again in %.1f s: %s", child.name, child.pause_s, error)
+
+    def _pause(self, child: Child) -> None:
+        """Longer each time, before the next process of this name."""
+        child.pause_s = min(max(child.pause_s * 2, FIRST_PAUSE_S), LONGEST_PAUSE_S)
+        child.not_before = time.monotonic() + child.pause_s
 
     def _main_of(self, child: Child) -> Callable[[], None]:
         if child.worker_main is None:
@@ -287,9 +305,10 @@ class Supervisor:
             self._plan_successor(child, pid, code)
 
     def _plan_successor(self, child: Child, pid: int, code: int) -> None:
-        lived_s = time.monotonic() - child.started
-        child.pause_s = min(max(child.pause_s * 2, FIRST_PAUSE_S), LONGEST_PAUSE_S) if lived_s < SHORT_LIFE_S else 0
-        child.not_before = time.monotonic() + child.pause_s
+        if time.monotonic() - child.started < SHORT_LIFE_S:
+            self._pause(child)
+        else:
+            child.pause_s = child.not_before = 0.0
         how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
         logger.error("%s (pid %d) %s; replacing it in %.1f s.", child.name, pid, how, child.pause_s)
 
@@ -347,12 +366,18 @@ class Supervisor:
             self._give_up_trial()
         elif self._must_reload and self._trial is None and not self._is_leaving:
             self._must_reload = False
-            logger.info("Reloading: trying the new code.")
-            self._trial = Trial()
+            self._try_new_code()
         elif self._trial is not None:
             self._judge_trial(self._trial)
         elif self._is_leaving and not any(child.pid for child in self._helpers):
             hand_over(self._handover(), HELD_SIGNALS)
+
+    def _try_new_code(self) -> None:
+        logger.info("Reloading: trying the new code.")
+        try:
+            self._trial = Trial()
+        except OSError as error:
+            logger.error("The new code cannot be tried; the old one goes on: %s", error)
 
     def _judge_trial(self, trial: Trial) -> None:
         code = TOO_LONG if trial.is_overdue and trial.poll() is None else trial.poll()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import threading
+import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -21,10 +23,12 @@ from django_cfg.tasks.brokers.rabbitmq import frames, topology
 from django_cfg.tasks.brokers.rabbitmq.address import address
 from django_cfg.tasks.brokers.rabbitmq.broker import RabbitBroker
 from django_cfg.tasks.brokers.rabbitmq.link import Link
-from django_cfg.tasks.models import Cancellation, DeadLetter, QueueMessage, Redelivery
+from django_cfg.tasks.cron import look, ping
+from django_cfg.tasks.models import Cancellation, DeadLetter, QueueMessage, Redelivery, Tick
 from django_cfg.testing.contracts import (
     QUEUE,
     Client,
+    Failing,
     dead_process,
     declare,
     done,
@@ -33,10 +37,12 @@ from django_cfg.testing.contracts import (
     released,
     retry,
     stats,
+    working,
 )
 from django_cfg.testing.waiting import eventually
 from tests.contract.conftest import FAST
 from tests.contract.redis_server import losing_proxy
+from tests.unit.tasks.cron.clock import Clock, entries, scheduler
 
 pytestmark = [pytest.mark.rabbitmq, pytest.mark.django_db(transaction=True)]
 MINUTE_MS = 60_000
@@ -465,3 +471,48 @@ def test_a_change_of_the_prefetch_makes_nothing_a_suspect(
     assert len(seen) > 200
     assert set(seen) == {0}
     assert [str(row) for row in Redelivery.objects.all() if row.deaths] == []
+
+
+# -- schedules ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fails", [False, True], ids=["success", "failure"])
+def test_a_schedule_knows_when_its_last_run_has_ended(
+    broker: RabbitBroker, fails: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started, gate, asked = threading.Event(), threading.Event(), list[str]()
+    monkeypatch.setattr(ping, "ask", lambda url: asked.append(url) or "")
+
+    def job() -> None:
+        started.set()
+        gate.wait(10)
+        if fails:
+            raise Failing("on purpose")
+
+    declare(job, store_results=False, max_retries=0)
+    clock = Clock("2026-01-01T00:00:00Z")
+    first_ms = clock.now_ms = (round(time.time()) // 3600 + 1) * 3_600_000
+    code = entries({"every_s": 3600, "overlap": "skip", "ping_url": "https://switch"})
+    clock.now_ms -= 1000
+    ticker = scheduler(broker, clock, code)
+    clock.now_ms = first_ms
+    ticker.turn()
+    (tick,) = Tick.objects.all()
+
+    def outcome() -> str:
+        return look.ticks(broker, tick.schedule)[-1].outcome
+
+    with working(broker):
+        assert started.wait(10)
+        clock.now_ms += 3_600_000
+        ticker.turn()
+        ping.ping_ended(broker, code)
+        assert (outcome(), asked) == ("waits or runs", [])
+        gate.set()
+        eventually(lambda: outcome() != "waits or runs")
+        ping.ping_ended(broker, code)
+        assert asked == ["https://switch/fail" if fails else "https://switch"]
+        clock.now_ms += 3_600_000
+        ticker.turn()
+    states = Tick.objects.order_by("nominal_at").values_list("state", flat=True)
+    assert list(states) == ["enqueued", "skipped", "enqueued"]

@@ -116,7 +116,7 @@ def ticks(broker: EngineBroker, row: Schedule, limit: int = 50) -> list[TickInfo
     """The newest ticks of a schedule, with what became of their runs."""
     alias = store.alias_of(broker)
     found = list(Tick.objects.using(alias).filter(schedule=row).order_by("-nominal_at", "-id")[:limit])
-    outcomes = _outcomes(broker, [tick.message_id for tick in found if tick.message_id])
+    outcomes = _outcomes(broker, [tick for tick in found if tick.message_id])
     return [
         TickInfo(
             kind=tick.kind,
@@ -133,10 +133,12 @@ def ticks(broker: EngineBroker, row: Schedule, limit: int = 50) -> list[TickInfo
     ]
 
 
-def _outcomes(broker: EngineBroker, message_ids: list[str]) -> dict[str, str]:
+def _outcomes(broker: EngineBroker, ticks: list[Tick]) -> dict[str, str]:
     """States from the records; what has none and is still held waits or runs."""
-    from_records = store.recorded_states(broker, message_ids)
-    return {
-        i: from_records.get(i) or ("waits or runs" if store.is_held(broker, store.alias_of(broker), i) else "ended")
-        for i in message_ids
-    }
+    from_records = store.recorded_states(broker, [tick.message_id for tick in ticks])
+    return {tick.message_id: from_records.get(tick.message_id) or _from_broker(broker, tick) for tick in ticks}
+
+
+def _from_broker(broker: EngineBroker, tick: Tick) -> str:
+    is_held = store.is_held(broker, store.alias_of(broker), tick.message_id, tick.decided_at)
+    return "waits or runs" if is_held else "ended"

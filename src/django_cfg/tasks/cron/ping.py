@@ -48,7 +48,7 @@ def ping_ended(broker: EngineBroker, code: Mapping[str, Entry]) -> float:
     alias = store.alias_of(broker)
     waiting = Tick.objects.using(alias).filter(ping=PingState.OPEN).select_related("schedule").order_by("id")
     for tick in waiting[:AT_ONCE]:
-        if not store.is_held(broker, alias, tick.message_id) and _take(tick, alias):
+        if not store.is_held(broker, alias, tick.message_id, tick.decided_at) and _take(tick, alias):
             _ping(broker, tick, alias, code.get(tick.schedule.name))
     return EVERY_S
 

@@ -118,7 +118,8 @@ def is_running(batch: Batch, row: Schedule) -> bool:
     if not row.last_message_id:
         return False
     new = any(message.message_id == row.last_message_id for message in batch.messages)
-    return new or store.is_held(batch.broker, store.alias_of(batch.broker), row.last_message_id)
+    sent_ms = row.last_nominal_at or batch.now_ms
+    return new or store.is_held(batch.broker, store.alias_of(batch.broker), row.last_message_id, sent_ms)
 
 
 def enqueue(batch: Batch, row: Schedule, entry: Entry, nominal_ms: int, kind: TickKind = TickKind.DUE) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,11 +14,14 @@ from dramatiq import Message
 
 from django_cfg.tasks.brokers.actor import EngineActor
 from django_cfg.tasks.brokers.base import EngineBroker
+from django_cfg.tasks.brokers.collector import PIPELINE_STEP
 from django_cfg.tasks.brokers.database.dialect import dialect_of
+from django_cfg.tasks.brokers.endings import ending
 from django_cfg.tasks.brokers.outbox.look import find
 from django_cfg.tasks.cron.entry import Entry, read
 from django_cfg.tasks.models import EngineState, Schedule, TaskRecord, Tick
 from django_cfg.tasks.models.schedule import Source
+from django_cfg.units import MS_PER_S, days_to_ms
 
 STATE = "schedules"
 NAMESPACE = uuid.UUID("6f1c2f6e-5b0e-4b1c-9a55-6f1f5d6c5a10")
@@ -35,11 +39,26 @@ def alias_of(broker: EngineBroker) -> str:
     return broker.transaction_alias or broker.settings.records_database
 
 
-def is_held(broker: EngineBroker, alias: str, message_id: str) -> bool:
-    """Whether a message waits, runs, will be retried or is on its way to the broker."""
-    if broker.holds(message_id):
+def is_held(broker: EngineBroker, alias: str, message_id: str, sent_ms: int) -> bool:
+    """Whether a message waits, runs, will be retried or is on its way to the broker.
+
+    Parameters:
+        sent_ms: about when it was enqueued.
+    """
+    if broker.holds(message_id) if broker.supports_find else _has_no_end(broker, message_id, sent_ms):
         return True
     return broker.transaction_alias is None and find(message_id, [alias]) is not None
+
+
+def _has_no_end(broker: EngineBroker, message_id: str, sent_ms: int) -> bool:
+    """Where messages are not found by their ids, what is kept as the result of a tick tells that it has ended."""
+    found, value = broker.load_result(message_id)
+    is_forgotten = time.time() * MS_PER_S - sent_ms > _result_ttl_ms(broker)
+    return not is_forgotten and not (found and ending(value))
+
+
+def _result_ttl_ms(broker: EngineBroker) -> int:
+    return days_to_ms(broker.settings.result_ttl_days)
 
 
 def glance(alias: str) -> tuple[int, int]:
@@ -110,7 +129,13 @@ def message_for(broker: EngineBroker, entry: Entry, nominal_ms: int, message_id:
         actor_name=entry.actor_name,
         args=entry.args,
         kwargs=entry.kwargs,
-        options={**own, "schedule": entry.name, "nominal_at": nominal_ms, **_with_its_row(broker)},
+        options={
+            **own,
+            "schedule": entry.name,
+            "nominal_at": nominal_ms,
+            **_with_its_row(broker),
+            **_with_a_result(broker),
+        },
         message_id=message_id,
     )
 
@@ -118,6 +143,13 @@ def message_for(broker: EngineBroker, entry: Entry, nominal_ms: int, message_id:
 def _with_its_row(broker: EngineBroker) -> dict[str, bool]:
     """A task that asks to be sent before the commit still belongs to its tick."""
     return {} if broker.transaction_alias else {"enqueue_on_commit": True}
+
+
+def _with_a_result(broker: EngineBroker) -> dict[str, Any]:
+    """Where nothing else tells the end of a run, also a None is kept."""
+    if broker.supports_find:
+        return {}
+    return {"store_results": True, PIPELINE_STEP: True, "result_ttl": _result_ttl_ms(broker)}
 
 
 def id_of(name: str, nominal_ms: int) -> str:

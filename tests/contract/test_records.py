@@ -28,7 +28,7 @@ from django_cfg.testing.contracts import Failing, declare, working
 from django_cfg.testing.contracts.tools import expect_failure
 from django_cfg.testing.waiting import eventually
 from tests.contract import work
-from tests.contract.conftest import FAST
+from tests.contract.conftest import FAST, PREFIXES
 
 pytestmark = pytest.mark.django_db(transaction=True)
 REDIS = pytest.param(django_settings.REDIS_URL, marks=pytest.mark.redis)
@@ -36,7 +36,7 @@ REDIS = pytest.param(django_settings.REDIS_URL, marks=pytest.mark.redis)
 
 def serving(url: str, records: str) -> Iterator[EngineBroker]:
     before = dramatiq_broker.global_broker
-    made = replace(FAST, broker_url=url, records=records, redis_key_prefix=django_settings.REDIS_PREFIX)
+    made = replace(FAST, broker_url=url, records=records, **PREFIXES)
     broker = make.make(made)
     dramatiq.set_broker(broker)
     broker.flush_all()
@@ -54,6 +54,11 @@ def broker(request: pytest.FixtureRequest) -> Iterator[EngineBroker]:
 @pytest.fixture
 def failures_only(transactional_db: None) -> Iterator[EngineBroker]:
     yield from serving("stub://", "failures")
+
+
+@pytest.fixture
+def on_rabbitmq(transactional_db: None) -> Iterator[EngineBroker]:
+    yield from serving(django_settings.RABBITMQ_URL, "all")
 
 
 def record_of(sent: Any, state: str) -> TaskRecord:
@@ -245,6 +250,25 @@ def test_a_task_that_is_cancelled_while_it_runs_is_recorded_as_cancelled(broker:
             stop.set()
     assert record.finished_at is not None and record.reason == "cancelled"
     assert upkeep.reconcile(timezone.now() + timedelta(minutes=2)) == 0
+
+
+@pytest.mark.rabbitmq
+@pytest.mark.django_db(transaction=True, databases="__all__")
+def test_a_task_that_ends_although_it_was_cancelled_is_recorded_as_it_ended(on_rabbitmq: EngineBroker) -> None:
+    """RabbitMQ cannot say that it runs."""
+    started, gate = threading.Event(), threading.Event()
+
+    def job() -> None:
+        started.set()
+        gate.wait(15)
+
+    with working(on_rabbitmq):
+        sent = declare(job).send()
+        assert started.wait(15)
+        record_of(sent, "running")
+        actions.cancel(sent.message_id)
+        gate.set()
+        record_of(sent, "completed")
 
 
 def test_rollups_count_what_ran_and_tell_percentiles(broker: EngineBroker) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, replace
+from functools import partial
 from operator import add
 from typing import Any, NamedTuple
 
@@ -129,7 +130,7 @@ def cancel_many(message_ids: Sequence[str], *, by: Operator | None = None) -> Ca
 def _cancel(message_id: str) -> Cancelled:
     broker = queries.broker()
     if broker.cancel(message_id):
-        _told(upkeep.after_cancel, message_id)
+        _told(partial(upkeep.after_cancel, may_run=not broker.supports_find), message_id)
         return Cancelled(taken=1)
     found = broker.whereabouts(message_id)
     return Cancelled(asked=int(found is not None and found.state is State.RUNNING))

@@ -146,13 +146,17 @@ def after_clear(only: DeadFilter) -> None:
     follow(_same(only), lambda record, letter: {} if letter is None else None)
 
 
-def after_cancel(message_id: str) -> None:
-    """A waiting message was taken away; it has a record if an earlier attempt failed."""
+def after_cancel(message_id: str, *, may_run: bool = False) -> None:
+    """A waiting message was taken away; it has a record if an earlier attempt failed.
+
+    Parameters:
+        may_run: the broker could not say whether it waited, so what a worker says of it counts.
+    """
     now = timezone.now()
-    rows = TaskRecord.objects.using(records_alias()).filter(message_id=message_id)
-    rows.filter(state__in=[state.value for state in OPEN]).update(
-        state=State.CANCELLED.value, finished_at=now, updated_at=now, order_key=FINAL_WORD
-    )
+    states = [state.value for state in OPEN if not (may_run and state is State.RUNNING)]
+    last_word = {} if may_run else {"order_key": FINAL_WORD}
+    rows = TaskRecord.objects.using(records_alias()).filter(message_id=message_id, state__in=states)
+    rows.update(state=State.CANCELLED.value, finished_at=now, updated_at=now, **last_word)
 
 
 def _same(only: DeadFilter) -> TaskFilter:

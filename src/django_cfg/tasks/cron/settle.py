@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,7 +11,7 @@ from django.db import IntegrityError
 from dramatiq import Message
 from dramatiq.logging import get_logger
 
-from django_cfg.errors import CronError, TaskError
+from django_cfg.errors import BrokerUnreachable, CronError, TaskError
 from django_cfg.tasks.brokers.base import EngineBroker
 from django_cfg.tasks.cron import store
 from django_cfg.tasks.cron.entry import Entry
@@ -40,6 +41,9 @@ def settle(
     Parameters:
         code: what the code declares, by name.
         now_ms: the moment by the database's clock.
+
+    Raises:
+        BrokerUnreachable: not all of them could be decided; those are due as before.
     """
     try:
         return _together(broker, alias, code, names, now_ms)
@@ -48,6 +52,12 @@ def settle(
         for name in names:
             settled |= _alone(broker, alias, code, name, now_ms)
         return settled
+    except BrokerUnreachable:
+        # Some have to ask it whether their last run has ended. The others need not wait for that.
+        for name in names if len(names) > 1 else ():
+            with suppress(BrokerUnreachable):
+                settle(broker, alias, code, [name], now_ms)
+        raise
 
 
 def _together(

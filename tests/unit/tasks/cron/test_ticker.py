@@ -320,3 +320,30 @@ def test_old_ticks_are_forgotten_and_the_last_run_is_not(broker: EngineBroker, a
     assert forget(broker) == EVERY_S
     assert ticks(alias) == [("due", "enqueued", 1, "06-01 00:02")]
     assert Schedule.objects.using(alias).get().last_nominal_at == at("2026-06-01T00:02Z")
+
+
+def test_a_broker_that_is_away_holds_up_only_schedules_that_have_to_ask_it(
+    stub: EngineBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The messages of the others wait in the outbox."""
+
+    def away(*_: object) -> bool:
+        raise BrokerUnreachable("gone")
+
+    clock = Clock("2026-01-01T00:00:30Z")
+    always, careful = {"cron": "* * * * *", "name": "always"}, {"cron": "* * * * *", "name": "careful"}
+    one = scheduler(stub, clock, entries(always, {**careful, "overlap": "skip"}))
+    clock.set("2026-01-01T00:01:00Z")
+    one.turn()
+    with monkeypatch.context() as patched:
+        patched.setattr(stub, "holds", away)
+        patched.setattr(stub, "store", away)
+        for minute in (2, 3):
+            clock.set(f"2026-01-01T00:0{minute}:00Z")
+            with pytest.raises(BrokerUnreachable):
+                one.turn()
+    clock.set("2026-01-01T00:03:10Z")
+    one.turn()
+    rows = Tick.objects.order_by("nominal_at").values_list("schedule__name", "state")
+    states = {name: [state for who, state in rows if who == name] for name in ("always", "careful")}
+    assert states == {"always": ["enqueued"] * 3, "careful": ["enqueued", "missed", "skipped"]}

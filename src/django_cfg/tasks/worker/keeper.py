@@ -99,6 +99,7 @@ def keep(chore: Chore, stopping: threading.Event) -> None:
         except Exception:
             logger.exception("%s failed; trying again in %.1f s.", chore.name, backoff_s)
             pause_s, backoff_s = backoff_s, min(backoff_s * 2, LONGEST_BACKOFF_S)
+            connections.close_all()  # one that answers and refuses, as after a failover, would do so for ever
         if pause_s >= LONG_PAUSE_S:
             connections.close_all()
         stopping.wait(pause_s)

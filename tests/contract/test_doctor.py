@@ -322,6 +322,14 @@ def test_the_outbox_is_looked_into_and_its_messages_are_found(stub_broker: Engin
     assert named(examine_task(sent.message_id), "state")[0][1].endswith("cannot be published: too large")
 
 
+@pytest.mark.rabbitmq
+def test_a_broker_that_finds_no_message_does_not_say_that_there_is_none(rabbitmq_broker: EngineBroker) -> None:
+    code, text = run(rabbitmq_broker.enqueue(message()).message_id)
+    assert code == 4
+    assert "unknown: no dead letter, record or result has this id; whether a message has it" in text
+    assert "it waits or runs" in text
+
+
 def test_an_id_that_nobody_knows_exits_with_4_and_says_what_may_be(broker: EngineBroker) -> None:
     code, text = run("no-such-id")
     assert code == 4

@@ -29,7 +29,7 @@ def examine_task(message_id: str) -> list[Fact]:
         return [reached]
     facts = [*_in_broker(broker, message_id)] or [*_among_dead(broker, message_id)] or [*_in_outbox(message_id)]
     facts += _recorded(message_id, is_found=bool(facts))
-    return facts or [*_result(broker, message_id)] or [_nobody_knows()]
+    return facts or [*_result(broker, message_id)] or [_nobody_knows(broker)]
 
 
 def _in_broker(broker: EngineBroker, message_id: str) -> Iterator[Fact]:
@@ -157,10 +157,14 @@ def _result(broker: EngineBroker, message_id: str) -> Iterator[Fact]:
         yield ok("state", "waits or runs: which of both, and why, this broker cannot tell of a single task")
 
 
-def _nobody_knows() -> Fact:
+def _nobody_knows(broker: EngineBroker) -> Fact:
+    text, may_be = "no message, dead letter, record or result has this id", ""
+    if not broker.supports_find:
+        text = "no dead letter, record or result has this id; whether a message has it, this broker cannot tell"
+        may_be = "it waits or runs, "
     return unknown(
         "unknown",
-        "no message, dead letter, record or result has this id",
-        "it was rolled back with its transaction, went to another broker_url or prefix, or ended without a record "
-        "(TaskConfig.records, record_retention_days)",
+        text,
+        f"{may_be}it was rolled back with its transaction, went to another broker_url or prefix, or ended without a "
+        "record (TaskConfig.records, record_retention_days)",
     )

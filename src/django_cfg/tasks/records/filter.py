@@ -6,7 +6,7 @@ import difflib
 import re
 import shlex
 from collections.abc import Iterable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -17,6 +17,8 @@ from django_cfg.tasks.lifecycle import State
 ALIASES = {"failed": State.DEAD_LETTER, "dead": State.DEAD_LETTER}
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 NAMES = ("state", "task", "queue", "id", "error", "group", "tag", "worker", "parent", "since", "before")
+#: Words whose value may be several.
+SEVERAL = ("state", "task", "queue", "id")
 _UUID = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}", re.IGNORECASE)
 
 
@@ -65,9 +67,17 @@ def of_arguments(arguments: Iterable[str]) -> TaskFilter:
     """The same from the words of a command line; in `error:no route` the blank belongs to the value."""
     words: list[str] = []
     for argument in arguments:
-        parts = _split(argument)
+        parts = _parts(argument)
         words += parts if all(":" in part for part in parts) else [argument]
     return _of_words(words, datetime.now(UTC))
+
+
+def _parts(argument: str) -> list[str]:
+    """The shell has read the quotes already: one that is left alone is an apostrophe."""
+    try:
+        return _split(argument)
+    except FilterError:
+        return [argument]
 
 
 def _split(text: str) -> list[str]:
@@ -78,13 +88,23 @@ def _split(text: str) -> list[str]:
 
 
 def _of_words(words: Iterable[str], now: datetime) -> TaskFilter:
-    found = TaskFilter()
+    said: dict[str, dict[str, Any]] = {}
     for word in words:
-        found = _with(found, word, now)
-    return found
+        name, value = _named(word)
+        if name in said:
+            raise FilterError(f"{name}: said twice; {_instead(name, said[name], value)}")
+        said[name] = _field(name, value, now)
+    return TaskFilter(**{field: value for given in said.values() for field, value in given.items()})
 
 
-def _with(found: TaskFilter, word: str, now: datetime) -> TaskFilter:
+def _instead(name: str, before: dict[str, Any], value: str) -> str:
+    if name not in SEVERAL:
+        return "say it once"
+    [known] = before.values()
+    return f"commas mean any of: {name}:{','.join(known)},{value}"
+
+
+def _named(word: str) -> tuple[str, str]:
     name, colon, value = word.partition(":")
     if not colon and _UUID.fullmatch(word):
         name, value = "id", word
@@ -94,7 +114,7 @@ def _with(found: TaskFilter, word: str, now: datetime) -> TaskFilter:
         close = difflib.get_close_matches(name, NAMES, n=1)
         hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(NAMES)}"
         raise FilterError(f"unknown name {name!r} in {word!r}; {hint}")
-    return replace(found, **_field(name, value, now))
+    return name, value
 
 
 def _field(name: str, value: str, now: datetime) -> dict[str, Any]:
@@ -126,8 +146,8 @@ def moment(text: str, now: datetime) -> datetime:
         if span is not None:
             return now - timedelta(seconds=float(span[1]) * UNITS[span[2]])
         found = datetime.fromisoformat(text)
+        return (found if found.tzinfo is not None else found.replace(tzinfo=UTC)).astimezone(UTC)
     except (ValueError, OverflowError):
         raise FilterError(
             f"expected an age like 90s, 15m, 2h, 7d or a moment like 2026-01-31T12:00, got {text!r}"
         ) from None
-    return found if found.tzinfo is not None else found.replace(tzinfo=UTC)

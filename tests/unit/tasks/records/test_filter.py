@@ -40,6 +40,10 @@ def test_a_blank_inside_an_argument_of_the_shell_belongs_to_its_value() -> None:
     )
 
 
+def test_an_apostrophe_inside_an_argument_of_the_shell_belongs_to_its_value() -> None:
+    assert of_arguments(["error:can't connect"]).error == "can't connect"
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -49,6 +53,10 @@ def test_a_blank_inside_an_argument_of_the_shell_belongs_to_its_value() -> None:
         ("since:tomorrow", "expected an age like 90s, 15m, 2h, 7d or a moment"),
         ("failed", "expected NAME:VALUE, got 'failed'"),
         ('error:"open', "No closing quotation"),
+        ("queue:a queue:b", "queue: said twice; commas mean any of: queue:a,b"),
+        ("id:a id:b", "id: said twice; commas mean any of: id:a,b"),
+        ("error:a error:b", "error: said twice; say it once"),
+        ("before:0001-01-01T00:00+14:00", "expected an age like"),
     ],
 )
 def test_what_is_not_clear_is_refused(text: str, said: str) -> None:

@@ -146,11 +146,13 @@ def test_acts_go_through_the_broker_and_name_the_command(broker: EngineBroker) -
     assert "pause" in run("audit")
 
 
-def test_a_queue_that_nobody_knows_is_not_paused(broker: EngineBroker) -> None:
+def test_a_queue_that_nobody_knows_is_neither_paused_nor_resumed(broker: EngineBroker) -> None:
     broker.declare_queue("mail")
     error = refusal("pause", "mial")
     assert (error.returncode, broker.paused_queues()) == (2, frozenset())
     assert "no queue is named 'mial'; known: " in str(error) and "mail" in str(error)
+    error = refusal("resume", "mial")
+    assert error.returncode == 2 and "no queue is named 'mial'; known: " in str(error)
     broker.pause("gone")
     assert run("resume", "gone") == "Resumed: gone."
 

@@ -148,6 +148,9 @@ class Command(BaseCommand):
         self._say(options, f"Paused: {options['queue']}.", queue=options["queue"], paused=True)
 
     def _resume(self, options: dict[str, Any]) -> None:
+        queue = options["queue"]
+        if queue not in queries.paused_queues():  # one that is paused may be gone from the code
+            refuse_unknown_queue(queue, [stats.queue for stats in queries.queue_stats()])
         actions.resume(options["queue"], by=local_operator("command"))
         self._say(options, f"Resumed: {options['queue']}.", queue=options["queue"], paused=False)
 

@@ -157,9 +157,15 @@ def test_a_queue_that_nobody_knows_is_neither_paused_nor_resumed(broker: EngineB
     assert run("resume", "gone") == "Resumed: gone."
 
 
+@pytest.mark.django_db(transaction=True, databases="__all__")  # the doctor looks into every outbox
 def test_control_characters_of_a_task_cannot_move_the_terminal_s_cursor(broker: EngineBroker) -> None:
-    add(1, task="\x1b[2Jevil", error_type="E", error="\x1b]0;x\x07")
-    assert "\x1b" not in run("list")
+    add(1, task="\x1b[2Jevil", error_type="E", error="\x1b]0;x\x07", log="one\ntwo\x1b[2J")
+    Attempt.objects.create(
+        message_id="m001", generation=1, fence=1, ended_as="dead", traceback="Trace:\n\tb\x1b[2Jack", ended_at=NOW
+    )
+    said = [run("list"), run("show", "m001"), run("m001", name="dramatiq_doctor")]
+    assert all("evil" in text and "\x1b" not in text and "\x07" not in text for text in said)
+    assert "Trace:\n\tb [2Jack" in said[1] and "\n                two" in said[1]
 
 
 def test_pruning_that_is_refused_says_the_counts_as_json_too(

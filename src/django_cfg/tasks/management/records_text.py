@@ -80,7 +80,7 @@ def detail_text(detail: TaskDetail) -> str:
     for attempt in detail.attempts:
         lines += ["", f"Attempt {attempt.fence}, {moment(attempt.ended_at)}, {attempt.ended_as}, on {attempt.worker}"]
         lines.append(attempt.traceback.rstrip() or f"{attempt.error_type}: {attempt.error}")
-    return "\n".join(line for line in lines if line is not None)
+    return "\n".join(map(_readable, lines))
 
 
 def _shown(value: Any) -> str:
@@ -121,13 +121,19 @@ def actions_text(actions: Sequence[OperatorAction]) -> str:
 
 def table(header: Sequence[str], rows: Any) -> list[str]:
     """Columns as wide as their content; control characters cannot move a terminal's cursor."""
-    lines = [tuple(header), *(tuple(map(_printable, line)) for line in rows)]
+    lines = [tuple(header), *(tuple(map(printable, line)) for line in rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
+    """On one line, and without what moves a terminal's cursor."""
     return "".join(char if char.isprintable() else " " for char in text)
+
+
+def _readable(text: str) -> str:
+    """Lines and tabs stay."""
+    return "".join(char if char.isprintable() or char in "\n\t" else " " for char in text)
 
 
 def moment(value: datetime) -> str:

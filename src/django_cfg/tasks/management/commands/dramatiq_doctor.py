@@ -11,6 +11,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django_cfg.tasks import conf
 from django_cfg.tasks.doctor import Fact, Finding, examine_project, examine_task
 from django_cfg.tasks.management.console import CHECK_FAILED, NOTHING_FOUND, UNREACHABLE, reachable
+from django_cfg.tasks.management.records_text import printable
 from django_cfg.tasks.worker.discover import discover
 
 MARKS = {Finding.OK: "ok  ", Finding.WARN: "WARN", Finding.FAIL: "FAIL", Finding.UNKNOWN: "?   "}
@@ -59,7 +60,7 @@ def as_text(facts: list[Fact]) -> str:
 
 def line(fact: Fact) -> str:
     cure = f" -> {fact.cure}" if fact.cure else ""
-    return " ".join(f"{MARKS[fact.finding]} {fact.name}: {fact.text}{cure}".split("\n"))
+    return printable(f"{MARKS[fact.finding]} {fact.name}: {fact.text}{cure}")
 
 
 def as_json(facts: list[Fact]) -> str:

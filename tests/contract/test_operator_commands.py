@@ -10,9 +10,10 @@ from typing import Any
 import dramatiq
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import OperationalError
 from django.utils import timezone
 
-from django_cfg.errors import BrokerUnreachable
+from django_cfg.errors import BrokerError, BrokerUnreachable
 from django_cfg.tasks.brokers.base import EngineBroker
 from django_cfg.tasks.brokers.contract import DeadFilter
 from django_cfg.tasks.models import EngineState, OutboxMessage, TaskRecord
@@ -202,3 +203,21 @@ def test_a_broker_that_does_not_answer_is_one_line_and_exit_code_3(broker: Engin
     monkeypatch.setattr(dramatiq.get_broker(), "queue_stats", away)
     error = refusal("dramatiq_status")
     assert (error.returncode, str(error)) == (3, "the broker does not answer: connection refused")
+
+
+@pytest.mark.parametrize(
+    ("refused", "said"),
+    [
+        (BrokerError("Redis at cache:6379 refuses us: WRONGPASS"), "Redis at cache:6379 refuses us: WRONGPASS"),
+        (OperationalError("no such table: x"), "a database does not answer as it should: no such table: x; if tables "),
+    ],
+)
+def test_whoever_else_refuses_is_not_called_a_broker_that_does_not_answer(
+    broker: EngineBroker, monkeypatch: Any, refused: Exception, said: str
+) -> None:
+    def refuse() -> Any:
+        raise refused
+
+    monkeypatch.setattr(dramatiq.get_broker(), "queue_stats", refuse)
+    error = refusal("dramatiq_status")
+    assert error.returncode == 3 and str(error).startswith(said)

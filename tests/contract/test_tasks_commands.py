@@ -101,11 +101,16 @@ def test_rows_of_the_same_moment_are_not_lost_between_pages(broker: EngineBroker
         (["enqueue"], "name a task, or a dead letter with --again"),
         (["enqueue", "none"], "no task is named 'none'"),
         (["enqueue", "work", "--args", "{}"], "expected a JSON list, got '{}'"),
+        (["enqueue", "--again", "m404"], "no readable dead letter has the id 'm404'"),
+        (["enqueue", "work", "--delay", "9999999d"], "expected a duration of at most 36500d, got '9999999d'"),
+        *((["list", "--limit", number], "must be between 1 and 100000") for number in ("0", "-1", "9" * 20)),
+        (["failures", "--limit", "-1"], "must be between 1 and"),
+        (["audit", "--limit", "many"], "expected a whole number, got 'many'"),
     ],
 )
 def test_what_is_wrong_is_a_usage_error(broker: EngineBroker, words: list[str], said: str) -> None:
     error = refusal(*words)
-    assert said in str(error)
+    assert said in str(error) and "does not answer" not in str(error)
 
 
 def test_a_state_that_is_not_recorded_is_refused_by_the_setting_s_name(only_failures: EngineBroker) -> None:
@@ -195,3 +200,6 @@ def test_records_off_says_so(transactional_db: None) -> None:
         assert "records='off' keeps no records" in str(refusal("list"))
         with override_settings():
             assert "records='off'" in str(refusal("failures"))
+        for name in ("dramatiq_retry_failed", "dramatiq_clear_failed"):
+            error = refusal("tag:x", name=name)
+            assert error.returncode == 2 and "records='off' keeps no records" in str(error)

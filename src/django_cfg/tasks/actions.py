@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from dramatiq import Message
 
-from django_cfg.errors import BrokerError, TaskError
+from django_cfg.errors import TaskError
 from django_cfg.tasks import queries, upkeep
 from django_cfg.tasks.audit import Act, Operator, audited, local_operator
 from django_cfg.tasks.brokers.actor import EngineActor
@@ -183,13 +183,13 @@ def enqueue_again(message_id: str, *, by: Operator | None = None) -> Message[Any
     """Send a copy of a dead letter as a task of its own, with the same arguments; the letter stays.
 
     Raises:
-        BrokerError: no dead letter has this id, or it cannot be read.
+        TaskError: no dead letter has this id, or it cannot be read.
     """
     with audited("enqueue", f"again {message_id}", by) as act:
         letters = queries.broker().dead_letters(DeadFilter(message_ids=(message_id,)), 1)
         message = letters[0].message if letters else None
         if message is None:
-            raise BrokerError(f"no readable dead letter has the id {message_id!r}")
+            raise TaskError(f"no readable dead letter has the id {message_id!r}")
         actor = queries.actor(message.actor_name)
         ours = actor if isinstance(actor, EngineActor) else None
         copy: Message[Any] = Message(

@@ -13,7 +13,7 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 from django.db import DatabaseError, InterfaceError
 
-from django_cfg.errors import BrokerError, FilterError
+from django_cfg.errors import BrokerError, BrokerUnreachable, DjangoCfgError, FilterError
 from django_cfg.tasks import queries
 from django_cfg.tasks.brokers.contract import DeadFilter
 from django_cfg.tasks.records.filter import TaskFilter, of_arguments
@@ -23,6 +23,9 @@ GRAMMAR = (
     "since:2h before:2026-01-31; commas mean any of"
 )
 USAGE, UNREACHABLE, NOTHING_FOUND, CHECK_FAILED = 2, 3, 4, 5
+#: A hundred years: what calendars and databases can still subtract from now.
+LONGEST_DAYS = 36_500
+MOST_SHOWN = 100_000
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
@@ -31,7 +34,26 @@ def duration(text: str) -> float:
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", text.strip())
     if found is None:
         raise ArgumentTypeError(f"expected a duration like 90s, 15m, 2h or 7d, got {text!r}")
-    return float(found[1]) * SECONDS[found[2] or "s"]
+    seconds = float(found[1]) * SECONDS[found[2] or "s"]
+    if seconds > LONGEST_DAYS * SECONDS["d"]:
+        raise ArgumentTypeError(f"expected a duration of at most {LONGEST_DAYS}d, got {text!r}")
+    return seconds
+
+
+def between(low: int, high: int, text: str) -> int:
+    """An argument that is a whole number in a range."""
+    try:
+        number = int(text)
+    except ValueError:
+        raise ArgumentTypeError(f"expected a whole number, got {text!r}") from None
+    if not low <= number <= high:
+        raise ArgumentTypeError(f"must be between {low} and {high}, got {number}")
+    return number
+
+
+def how_many(text: str) -> int:
+    """How much to show at most."""
+    return between(1, MOST_SHOWN, text)
 
 
 def refuse_unknown_queue(name: str, known: Collection[str]) -> None:
@@ -112,8 +134,15 @@ def _by_options(options: dict[str, Any]) -> DeadFilter:
 
 @contextmanager
 def reachable() -> Iterator[None]:
-    """A broker that does not answer is one line and exit code 3, no traceback."""
+    """Who does not answer is named in one line with exit code 3, what is wrong in one with 2; no traceback."""
     try:
         yield
-    except (BrokerError, DatabaseError, InterfaceError) as error:
+    except BrokerUnreachable as error:
         raise CommandError(f"the broker does not answer: {error}", returncode=UNREACHABLE) from error
+    except BrokerError as error:
+        raise CommandError(str(error), returncode=UNREACHABLE) from error
+    except (DatabaseError, InterfaceError) as error:
+        text = f"a database does not answer as it should: {error}; if tables are missing: python manage.py migrate"
+        raise CommandError(text, returncode=UNREACHABLE) from error
+    except DjangoCfgError as error:
+        raise CommandError(str(error), returncode=USAGE) from error

@@ -14,7 +14,7 @@ from django_cfg.errors import ConfigurationError
 from django_cfg.tasks import compat, conf
 from django_cfg.tasks.brokers.base import EngineBroker
 from django_cfg.tasks.management.commands import rundramatiq
-from django_cfg.tasks.management.commands.rundramatiq import between
+from django_cfg.tasks.management.console import between
 from django_cfg.tasks.worker import foreground, queue_names
 from django_cfg.tasks.worker.discover import discover
 

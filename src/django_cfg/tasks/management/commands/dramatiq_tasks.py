@@ -10,11 +10,10 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from django_cfg.errors import BrokerUnreachable, DjangoCfgError
 from django_cfg.tasks import actions, conf, queries
 from django_cfg.tasks.audit import local_operator
 from django_cfg.tasks.management import records_text as shown
-from django_cfg.tasks.management.console import GRAMMAR, USAGE, duration, reachable, refuse_unknown_queue
+from django_cfg.tasks.management.console import GRAMMAR, USAGE, duration, how_many, reachable, refuse_unknown_queue
 from django_cfg.tasks.records.filter import moment, of_arguments
 from django_cfg.tasks.worker.discover import discover
 from django_cfg.units import counted, s_to_ms
@@ -56,7 +55,7 @@ class Command(BaseCommand):
 
     def _list_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("filter", nargs="*", default=[], help=GRAMMAR)
-        parser.add_argument("--limit", type=int, default=50, help="at most so many (50)")
+        parser.add_argument("--limit", type=how_many, default=50, help="at most so many (50)")
         parser.add_argument("--after", default="", metavar="CURSOR", help="go on behind the page before")
         parser.add_argument("--ids", action="store_true", help="only ids, one a line")
 
@@ -81,7 +80,7 @@ class Command(BaseCommand):
         parser.add_argument("--again", metavar="ID", help="a copy of this dead letter, as a task of its own")
 
     def _failures_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--limit", type=int, default=50, help="at most so many (50)")
+        parser.add_argument("--limit", type=how_many, default=50, help="at most so many (50)")
         parser.add_argument("--retry", metavar="GROUP", help="retry the dead letters of this group")
         parser.add_argument("--discard", metavar="GROUP", help="delete the dead letters of this group")
         parser.add_argument("--spread", type=duration, default=0.0, metavar="TIME", help="retry within: 30s, 10m")
@@ -93,17 +92,12 @@ class Command(BaseCommand):
         parser.add_argument("--queue", default="", help="only of this queue")
 
     def _audit_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--limit", type=int, default=50, help="at most so many (50)")
+        parser.add_argument("--limit", type=how_many, default=50, help="at most so many (50)")
 
     def handle(self, **options: Any) -> None:
         discover(conf.read())
-        try:
-            with reachable():
-                getattr(self, f"_{options['verb']}")(options)
-        except BrokerUnreachable:
-            raise
-        except DjangoCfgError as error:
-            raise CommandError(str(error), returncode=USAGE) from error
+        with reachable():
+            getattr(self, f"_{options['verb']}")(options)
 
     # -- reading ---------------------------------------------------------------------------------------
 

@@ -6,7 +6,6 @@ import io
 import logging
 import os
 import sys
-from argparse import ArgumentTypeError
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -25,6 +24,7 @@ from django_cfg.tasks.brokers.database.broker import DatabaseBroker, has_tables,
 from django_cfg.tasks.brokers.outbox.relay import Relay, aliases
 from django_cfg.tasks.log.formats import LINE, JsonFormatter
 from django_cfg.tasks.log.patient import be_patient
+from django_cfg.tasks.management.console import between
 from django_cfg.tasks.management.schedule_chores import schedule_chores
 from django_cfg.tasks.worker import child, exposition, keeper, leases, notices, queue_names, reload, spawn
 from django_cfg.tasks.worker.discover import discover, preload
@@ -39,17 +39,6 @@ logger = logging.getLogger(__name__)
 #: Beside a bank for each process and one for its successor: for deaths that are not settled yet.
 SPARE_BANKS = 2
 LEVELS = ("debug", "info", "warning", "error", "critical")
-
-
-def between(low: int, high: int, text: str) -> int:
-    """An argument that is a whole number in a range."""
-    try:
-        number = int(text)
-    except ValueError:
-        raise ArgumentTypeError(f"expected a whole number, got {text!r}") from None
-    if not low <= number <= high:
-        raise ArgumentTypeError(f"must be between {low} and {high}, got {number}")
-    return number
 
 
 class Command(BaseCommand):

@@ -42,6 +42,11 @@ def refusal(name: str, *words: str) -> CommandError:
     return caught.value
 
 
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
 def bury(broker: EngineBroker, *tasks: str) -> None:
     for task in tasks:
         broker.enqueue(message(task))
@@ -118,10 +123,6 @@ def test_clearing_that_is_refused_says_the_count_as_json_too(
 
 @pytest.mark.parametrize(("answer", "left"), [("y", 0), ("", 2), ("no", 2)])
 def test_clearing_on_a_terminal_asks_first(broker: EngineBroker, monkeypatch: Any, answer: str, left: int) -> None:
-    class Terminal(io.StringIO):
-        def isatty(self) -> bool:
-            return True
-
     bury(broker, "one", "two")
     monkeypatch.setattr("sys.stdin", Terminal(answer + "\n"))
     if left:
@@ -129,6 +130,34 @@ def test_clearing_on_a_terminal_asks_first(broker: EngineBroker, monkeypatch: An
     else:
         assert run("dramatiq_clear_failed").endswith("Deleted 2 dead letters.")
     assert broker.count_dead(DeadFilter(everything=True)) == left
+
+
+def test_a_question_is_no_part_of_the_document_and_the_end_of_input_means_no(
+    broker: EngineBroker, monkeypatch: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bury(broker, "one")
+    for answer, left in (("", 1), ("y\n", 0)):
+        monkeypatch.setattr("sys.stdin", Terminal(answer))
+        try:
+            call_command("dramatiq_clear_failed", "--json")
+        except CommandError as error:
+            assert (str(error), error.returncode) == ("Nothing was deleted.", 1)
+        assert broker.count_dead(DeadFilter(everything=True)) == left
+    out, err = capsys.readouterr()
+    assert json.loads(out)["cleared"] == 1 and err.count("Delete 1 dead letter? ") == 2
+
+
+def test_ctrl_c_at_a_question_ends_in_one_line(broker: EngineBroker, monkeypatch: Any) -> None:
+    def interrupted() -> str:
+        raise KeyboardInterrupt
+
+    bury(broker, "one")
+    terminal = Terminal()
+    monkeypatch.setattr(terminal, "readline", interrupted)
+    monkeypatch.setattr("sys.stdin", terminal)
+    error = refusal("dramatiq_clear_failed")
+    assert (str(error), error.returncode) == ("Interrupted.", 130)
+    assert broker.count_dead(DeadFilter(everything=True)) == 1
 
 
 def test_clearing_takes_only_the_choice(broker: EngineBroker) -> None:

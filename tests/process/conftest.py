@@ -263,12 +263,15 @@ class Project:
         clean = {name: value for name, value in os.environ.items() if not name.startswith("DJANGO_")}
         return {**clean, "PYTHONUNBUFFERED": "1", **more}
 
-    def manage(self, *words: str, check: bool = True, **env: str) -> subprocess.CompletedProcess[str]:
+    def manage(
+        self, *words: str, check: bool = True, stdout: int = subprocess.PIPE, **env: str
+    ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "manage.py", *words],
             cwd=self.path,
             env=self._env(**env),
-            capture_output=True,
+            stdout=stdout,
+            stderr=subprocess.PIPE,
             text=True,
             timeout=120,
             check=check,

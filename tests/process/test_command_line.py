@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from django_cfg.testing.waiting import eventually
@@ -76,3 +78,24 @@ def test_logs_never_show_arguments(project: Project) -> None:
     assert workers.stop() == 0
     assert ids[1] in workers.log
     assert canary not in workers.log
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("dramatiq_status", "--json"),
+        ("dramatiq_status", "--watch", "0.1"),
+        ("dramatiq_workers", "--json"),
+        ("dramatiq_tasks", "list"),
+        ("dramatiq_doctor",),
+        ("dramatiq_cron", "--list"),
+    ],
+    ids=" ".join,
+)
+def test_output_that_nobody_reads_to_its_end_is_no_failure(project: Project, words: tuple[str, ...]) -> None:
+    project.write()
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = project.manage(*words, check=False, stdout=writer)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import sys
 from argparse import ArgumentTypeError
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -10,7 +12,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from django.core.management.base import CommandError, CommandParser
+from django.core.management.base import BaseCommand, CommandError, CommandParser, OutputWrapper
 from django.db import DatabaseError, InterfaceError
 
 from django_cfg.errors import BrokerError, BrokerUnreachable, DjangoCfgError, FilterError
@@ -22,7 +24,7 @@ GRAMMAR = (
     "words like state:failed task:NAME queue:NAME error:TEXT group:ID tag:NAME worker:TEXT parent:ID "
     "since:2h before:2026-01-31; commas mean any of"
 )
-USAGE, UNREACHABLE, NOTHING_FOUND, CHECK_FAILED = 2, 3, 4, 5
+USAGE, UNREACHABLE, NOTHING_FOUND, CHECK_FAILED, INTERRUPTED = 2, 3, 4, 5, 130
 #: A hundred years: what calendars and databases can still subtract from now.
 LONGEST_DAYS = 36_500
 MOST_SHOWN = 100_000
@@ -71,6 +73,40 @@ def refuse_unknown_choice(options: dict[str, Any]) -> None:
     """Where nothing matches, because of a mistyped queue perhaps."""
     if options["queue"]:
         refuse_unknown_queue(options["queue"], [stats.queue for stats in queries.queue_stats()])
+
+
+def confirmed(question: str) -> bool:
+    """Ask on a terminal. The question is no part of the output, which may go to another program; Ctrl-D means no."""
+    sys.stderr.write(f"{question} [y/N] ")
+    sys.stderr.flush()
+    answer = sys.stdin.readline()
+    if not answer:
+        sys.stderr.write("\n")
+    return answer.strip().lower() in ("y", "yes")
+
+
+@contextmanager
+def being_read(stdout: OutputWrapper) -> Iterator[None]:
+    """Output that nobody reads to its end (`| head -1`) is no failure."""
+    try:
+        yield
+        stdout.flush()
+    except BrokenPipeError:
+        # Or Python would try once more at its end, and complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+class OperatorCommand(BaseCommand):
+    """A command whose output may be cut off, and which Ctrl-C ends in one line."""
+
+    requires_system_checks = ()
+
+    def execute(self, *args: Any, **options: Any) -> None:
+        try:
+            with being_read(self.stdout):
+                super().execute(*args, **options)
+        except KeyboardInterrupt:
+            raise CommandError("Interrupted.", returncode=INTERRUPTED) from None
 
 
 def add_choice(parser: CommandParser) -> None:

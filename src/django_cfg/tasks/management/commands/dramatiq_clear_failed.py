@@ -6,19 +6,26 @@ import json
 import sys
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from django_cfg.tasks import actions, queries
 from django_cfg.tasks.audit import local_operator
 from django_cfg.tasks.brokers.contract import DeadFilter
-from django_cfg.tasks.management.console import USAGE, add_choice, chosen, reachable, refuse_unknown_choice
+from django_cfg.tasks.management.console import (
+    USAGE,
+    OperatorCommand,
+    add_choice,
+    chosen,
+    confirmed,
+    reachable,
+    refuse_unknown_choice,
+)
 from django_cfg.tasks.records.filter import TaskFilter
 from django_cfg.units import counted
 
 
-class Command(BaseCommand):
+class Command(OperatorCommand):
     help = "Delete dead letters (failed tasks), all or a choice. Counts first, and asks on a terminal."
-    requires_system_checks = ()
 
     def add_arguments(self, parser: CommandParser) -> None:
         add_choice(parser)
@@ -49,8 +56,7 @@ class Command(BaseCommand):
                 self.stdout.write(report(count, 0, options))
             text = f"{counted(count, 'dead letter')} would be deleted. Say --yes to delete."
             raise CommandError(text, returncode=USAGE)
-        question = f"Delete {counted(count, 'dead letter')}? Nothing brings back what is deleted. [y/N] "
-        if input(question).lower() not in ("y", "yes"):
+        if not confirmed(f"Delete {counted(count, 'dead letter')}? Nothing brings back what is deleted."):
             raise CommandError("Nothing was deleted.", returncode=1)
 
 

@@ -24,7 +24,7 @@ from django_cfg.tasks.cron.due import ms_of
 from django_cfg.tasks.cron.entry import Entry
 from django_cfg.tasks.cron.look import ScheduleInfo
 from django_cfg.tasks.management.commands.rundramatiq import LEVELS, become, configure_logging
-from django_cfg.tasks.management.console import USAGE, reachable
+from django_cfg.tasks.management.console import USAGE, being_read, reachable
 from django_cfg.tasks.management.schedule_chores import has_tables, schedule_chores
 from django_cfg.tasks.worker import keeper, reload, spawn
 from django_cfg.tasks.worker.ledger import Ledgers
@@ -65,7 +65,7 @@ class Command(BaseCommand):
             if not _asked(options):
                 self._serve(broker, options)
                 return
-            with reachable():
+            with reachable(), being_read(self.stdout):
                 self.stdout.write(self._answer(broker, code, options))
         except ConfigurationError as error:
             raise CommandError(str(error), returncode=USAGE) from error

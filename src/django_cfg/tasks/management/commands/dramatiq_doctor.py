@@ -6,23 +6,22 @@ import json
 from dataclasses import asdict
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from django_cfg.tasks import conf
 from django_cfg.tasks.doctor import Fact, Finding, examine_project, examine_task
-from django_cfg.tasks.management.console import CHECK_FAILED, NOTHING_FOUND, UNREACHABLE, reachable
+from django_cfg.tasks.management.console import CHECK_FAILED, NOTHING_FOUND, UNREACHABLE, OperatorCommand, reachable
 from django_cfg.tasks.management.records_text import printable
 from django_cfg.tasks.worker.discover import discover
 
 MARKS = {Finding.OK: "ok  ", Finding.WARN: "WARN", Finding.FAIL: "FAIL", Finding.UNKNOWN: "?   "}
 
 
-class Command(BaseCommand):
+class Command(OperatorCommand):
     help = (
         "Look at everything that keeps tasks from running, or at one task. Exit codes: 0 (nothing fails), 2 (usage), "
         "3 (the broker does not answer), 4 (nobody knows the id), 5 (something fails)."
     )
-    requires_system_checks = ()
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("task_id", nargs="?", metavar="TASK_ID", help="why this task is not running")

@@ -8,23 +8,22 @@ from dataclasses import asdict
 from importlib.util import find_spec
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.utils.module_loading import import_string
 
 from django_cfg.tasks import conf, queries
-from django_cfg.tasks.management.console import USAGE, reachable
+from django_cfg.tasks.management.console import USAGE, OperatorCommand, confirmed, reachable
 from django_cfg.tasks.management.imports import of_django_tasks_db
 from django_cfg.tasks.worker.discover import discover
 from django_cfg.units import counted
 
 
-class Command(BaseCommand):
+class Command(OperatorCommand):
     help = (
         "Move the messages of a stock Dramatiq namespace in Redis into this project's broker: waiting, delayed and "
         "dead ones; or the waiting tasks of django-tasks-db. Counts first, and asks on a terminal. Stop the other "
         "workers before."
     )
-    requires_system_checks = ()
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("url", nargs="?", help="the Redis of stock Dramatiq: redis://host:6379/0")
@@ -80,10 +79,7 @@ class Command(BaseCommand):
         total = sum(one.waiting + one.delayed + one.dead for one in found)
         if not sys.stdin.isatty():
             raise CommandError(f"{counted(total, 'message')} would be moved. Say --yes to move.", returncode=USAGE)
-        if input(f"Move {counted(total, 'message')}? They are deleted where they are. [y/N] ").lower() not in (
-            "y",
-            "yes",
-        ):
+        if not confirmed(f"Move {counted(total, 'message')}? They are deleted where they are."):
             raise CommandError("Nothing was moved.", returncode=1)
 
 

@@ -7,22 +7,21 @@ import sys
 from dataclasses import asdict
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from django_cfg.tasks import actions, upkeep
 from django_cfg.tasks.audit import local_operator
-from django_cfg.tasks.management.console import USAGE, duration, reachable
+from django_cfg.tasks.management.console import USAGE, OperatorCommand, confirmed, duration, reachable
 from django_cfg.tasks.upkeep import Pruned
 
 DAY_S = 86_400
 
 
-class Command(BaseCommand):
+class Command(OperatorCommand):
     help = (
         "Delete what is kept no longer. Dead letters and their records stay until someone clears them. Workers do the "
         "same once a day. Exit codes: 0, 1 (not confirmed), 2 (usage), 3 (no answer)."
     )
-    requires_system_checks = ()
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
@@ -48,7 +47,7 @@ class Command(BaseCommand):
             if options["json"]:
                 self.stdout.write(report(pruned, {**options, "dry_run": True}))
             raise CommandError(f"{pruned.total} rows would be deleted. Say --yes to delete them.", returncode=USAGE)
-        if input(f"Delete {pruned.total} rows ({in_words(pruned)})? [y/N] ").lower() not in ("y", "yes"):
+        if not confirmed(f"Delete {pruned.total} rows ({in_words(pruned)})?"):
             raise CommandError("Nothing was deleted.", returncode=1)
 
 

@@ -5,19 +5,25 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import CommandParser
 
 from django_cfg.tasks import actions, queries
 from django_cfg.tasks.audit import local_operator
 from django_cfg.tasks.brokers.contract import DeadFilter
-from django_cfg.tasks.management.console import add_choice, chosen, duration, reachable, refuse_unknown_choice
+from django_cfg.tasks.management.console import (
+    OperatorCommand,
+    add_choice,
+    chosen,
+    duration,
+    reachable,
+    refuse_unknown_choice,
+)
 from django_cfg.tasks.records.filter import TaskFilter
 from django_cfg.units import counted
 
 
-class Command(BaseCommand):
+class Command(OperatorCommand):
     help = "Retry dead letters (failed tasks), all or a choice, each with a fresh count of attempts."
-    requires_system_checks = ()
 
     def add_arguments(self, parser: CommandParser) -> None:
         add_choice(parser)

@@ -7,12 +7,12 @@ import time
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import CommandParser
 
 from django_cfg.tasks import conf, queries
 from django_cfg.tasks.brokers.contract import QueueStats, shown
 from django_cfg.tasks.brokers.outbox.look import Backlog
-from django_cfg.tasks.management.console import duration, reachable, refuse_unknown_queue
+from django_cfg.tasks.management.console import OperatorCommand, duration, reachable, refuse_unknown_queue
 from django_cfg.tasks.worker.discover import discover
 from django_cfg.tasks.worker.queue_names import split
 from django_cfg.units import humane, s_to_ms
@@ -34,9 +34,8 @@ def look(names: list[str]) -> Found:
     return Found(chosen, queries.paused_queues(), queries.outbox(), queries.records_dropped())
 
 
-class Command(BaseCommand):
+class Command(OperatorCommand):
     help = "Show how many tasks wait and run in each queue. Exit codes: 0, 2 (unknown queue), 3 (no answer)."
-    requires_system_checks = ()
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--queue", "--queues", nargs="+", action="extend", default=[], help="only these queues")

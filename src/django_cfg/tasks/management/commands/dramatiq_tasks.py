@@ -8,12 +8,21 @@ from argparse import ArgumentTypeError
 from datetime import UTC, datetime
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from django_cfg.tasks import actions, conf, queries
 from django_cfg.tasks.audit import local_operator
 from django_cfg.tasks.management import records_text as shown
-from django_cfg.tasks.management.console import GRAMMAR, USAGE, duration, how_many, reachable, refuse_unknown_queue
+from django_cfg.tasks.management.console import (
+    GRAMMAR,
+    USAGE,
+    OperatorCommand,
+    confirmed,
+    duration,
+    how_many,
+    reachable,
+    refuse_unknown_queue,
+)
 from django_cfg.tasks.records.filter import moment, of_arguments
 from django_cfg.tasks.worker.discover import discover
 from django_cfg.units import counted, s_to_ms
@@ -39,12 +48,11 @@ def _json_of(kind: type[Any], words: str, text: str) -> Any:
     return found
 
 
-class Command(BaseCommand):
+class Command(OperatorCommand):
     help = (
         "List and show recorded tasks; cancel, enqueue; pause and resume queues. "
         "Exit codes: 0, 1 (not found, nothing done), 2 (usage), 3 (no answer)."
     )
-    requires_system_checks = ()
 
     def add_arguments(self, parser: CommandParser) -> None:
         verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
@@ -178,7 +186,7 @@ class Command(BaseCommand):
             return
         if not sys.stdin.isatty():
             raise CommandError("Dead letters would be deleted. Say --yes to delete them.", returncode=USAGE)
-        if input(f"Delete the dead letters of {options['discard']}? [y/N] ").lower() not in ("y", "yes"):
+        if not confirmed(f"Delete the dead letters of {options['discard']}?"):
             raise CommandError("Nothing was deleted.", returncode=1)
 
     def _say(self, options: dict[str, Any], text: str, **content: Any) -> None:

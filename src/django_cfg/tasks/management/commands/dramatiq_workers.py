@@ -8,10 +8,10 @@ from argparse import ArgumentTypeError
 from dataclasses import asdict
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from django_cfg.tasks import queries
-from django_cfg.tasks.management.console import CHECK_FAILED, duration, reachable
+from django_cfg.tasks.management.console import CHECK_FAILED, OperatorCommand, duration, reachable
 from django_cfg.tasks.worker.queue_names import split
 from django_cfg.tasks.worker.roster import WorkerStats
 from django_cfg.units import humane, s_to_ms
@@ -26,12 +26,11 @@ def at_least_one(text: str) -> int:
     return int(text)
 
 
-class Command(BaseCommand):
+class Command(OperatorCommand):
     help = (
         "Show the worker processes: active, idle or lost, and what they run. Web processes are never counted. "
         "Exit codes: 0, 2 (usage), 3 (no answer), 5 (--check: too few workers)."
     )
-    requires_system_checks = ()
 
     def add_arguments(self, parser: CommandParser) -> None:
         add = parser.add_argument

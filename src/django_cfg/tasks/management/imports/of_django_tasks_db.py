@@ -11,7 +11,7 @@ from django.core.management.base import CommandError
 
 from django_cfg.errors import ConfigurationError
 from django_cfg.tasks import compat
-from django_cfg.tasks.management.console import USAGE
+from django_cfg.tasks.management.console import USAGE, confirmed
 from django_cfg.tasks.management.imports import django_tasks_db
 from django_cfg.tasks.management.imports.found import Found
 from django_cfg.units import counted
@@ -45,10 +45,7 @@ def _ask(total: int, *, is_sure: bool) -> None:
         return
     if not sys.stdin.isatty():
         raise CommandError(f"{counted(total, 'task')} would be moved. Say --yes to move.", returncode=USAGE)
-    if input(f"Move {counted(total, 'task')}? Rows are deleted where they are. [y/N] ").lower() not in (
-        "y",
-        "yes",
-    ):
+    if not confirmed(f"Move {counted(total, 'task')}? Rows are deleted where they are."):
         raise CommandError("Nothing was moved.", returncode=1)
 
 

@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
+from django.db import DatabaseError, InterfaceError
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils import formats, timezone
 from django.utils.http import urlencode
 
-from django_cfg.errors import DjangoCfgError
+from django_cfg.errors import DjangoCfgError, FilterError
 from django_cfg.tasks.audit import Operator
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ MOST_SELECTED = 1_000
 #: Characters of a value that a table never breaks.
 SHORT = 24
 APP = "django_cfg_tasks"
+#: What is said on the page: a wrong query, a broker or its database that does not answer.
+TOLD = (DjangoCfgError, DatabaseError, InterfaceError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,8 +180,9 @@ class TaskPages(ModelPages):
             return self._act(request)
         query, after = request.GET.get("q", ""), request.GET.get("after", "")
         try:
+            refuse_unstorable(query, after)
             listing = self.listing(query, after)
-        except DjangoCfgError as error:
+        except TOLD as error:
             messages.error(request, str(error))
             listing = Listing((), ())
         return self._render(request, "list", self._list_context(request, query, listing, bool(after)))
@@ -203,11 +207,23 @@ class TaskPages(ModelPages):
             raise PermissionDenied
         if request.method not in ("GET", "HEAD"):
             return HttpResponseNotAllowed(["GET"])
-        found = self.detail(object_id) if self.has_details else None
+        try:
+            found = self._found(object_id)
+        except TOLD as error:
+            messages.error(request, str(error))
+            return HttpResponseRedirect(list_url(self.opts.model_name))
         if found is None:
             raise Http404(f"No {self.opts.verbose_name} {object_id!r}.")
         acts = [(name, act) for name, act in self._allowed(request).items() if name in found.acts]
         return self._render(request, "detail", {"title": found.title, "detail": found, "key": object_id, "acts": acts})
+
+    def _found(self, key: str) -> Detail | None:
+        """None also for a key that can name nothing."""
+        try:
+            refuse_unstorable(key)
+            return self.detail(key) if self.has_details else None
+        except FilterError:
+            return None
 
     def _render(self, request: HttpRequest, template: str, context: dict[str, Any]) -> HttpResponse:
         known = {"opts": self.opts, "list_url": list_url(self.opts.model_name), "matching": self.matching}
@@ -224,10 +240,11 @@ class TaskPages(ModelPages):
         choice = self._choice(request)
         by = Operator(request.user.get_username(), "admin")
         try:
+            refuse_unstorable(choice.query, *choice.keys)
             if (choice.act.asks or choice.is_all) and not choice.is_confirmed:
                 return self._ask(request, choice)
             messages.success(request, self._do(choice, by))
-        except DjangoCfgError as error:
+        except TOLD as error:
             messages.error(request, str(error))
         return HttpResponseRedirect(self._back(choice))
 
@@ -267,6 +284,16 @@ class TaskPages(ModelPages):
     def _back(self, choice: Choice) -> str:
         url = list_url(self.opts.model_name)
         return f"{url}?{urlencode({'q': choice.query})}" if choice.query else url
+
+
+def refuse_unstorable(*texts: str) -> None:
+    """PostgreSQL refuses a NUL, and with it whatever else stands in the transaction of this request.
+
+    Raises:
+        FilterError: there is one.
+    """
+    if any("\0" in text for text in texts):
+        raise FilterError("nothing that is kept here holds a NUL character")
 
 
 def list_url(model_name: str | None, query: str = "") -> str:

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 from django.contrib.auth import get_user_model
-from django.db import connection
+from django.db import OperationalError, connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
+from django_cfg.errors import BrokerUnreachable
 from django_cfg.tasks import queries
 from django_cfg.tasks.brokers.base import EngineBroker
 from django_cfg.tasks.brokers.contract import DeadFilter
@@ -20,6 +21,7 @@ from tests.unit.tasks.admin.conftest import EVIL, NOW, PAGES, announce, bury, lo
 
 pytestmark = pytest.mark.django_db(transaction=True)
 ALL = DeadFilter(everything=True)
+ACTS = {"taskrecord": ["retry"], "deadletter": ["retry"], "errorgroup": ["retry"], "attempt": []}
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -224,3 +226,43 @@ def test_going_back_from_a_question_keeps_the_query(operator: Client, broker: En
 def test_an_unclear_query_is_a_message_also_when_it_asks(operator: Client, broker: EngineBroker) -> None:
     answer = operator.post(url("taskrecord"), {"act": "retry", "scope": "all", "q": "x:y"}, follow=True)
     assert answer.status_code == 200 and answer.context["messages"]
+
+
+@pytest.mark.parametrize("page", ["attempt", "operatoraction"])
+@pytest.mark.parametrize("key", ["x", "-1", "9" * 30])
+def test_a_key_that_names_nothing_is_not_found(operator: Client, broker: EngineBroker, page: str, key: str) -> None:
+    assert operator.get(url(page, key)).status_code == 404
+
+
+@pytest.mark.parametrize("page", ["taskrecord", "deadletter", "errorgroup", "attempt"])
+def test_a_text_that_no_database_holds_is_refused_before_it_is_asked(
+    operator: Client, broker: EngineBroker, page: str
+) -> None:
+    for answer in (
+        operator.get(url(page), {"q": "task:\0"}),
+        operator.get(url(page), {"after": "1.\0"}),
+        *(operator.post(url(page), {"act": act, "key": "\0"}, follow=True) for act in ACTS[page]),
+    ):
+        assert "NUL" in answer.content.decode()
+    assert operator.get(url(page, "%00")).status_code == 404
+    assert not OperatorAction.objects.exists()
+
+
+@pytest.mark.parametrize("error", [OperationalError("connection refused"), BrokerUnreachable("connection refused")])
+def test_a_store_that_is_away_is_a_message_on_each_page(
+    operator: Client, broker: EngineBroker, monkeypatch: Any, error: Exception
+) -> None:
+    def away(*args: Any, **more: Any) -> Any:
+        raise error
+
+    for name in ("dead_letters", "retry_dead", "queue_stats", "pause"):
+        monkeypatch.setattr(broker, name, away)
+    for answer in (
+        operator.get(url("deadletter")),
+        operator.get(url("deadletter", "x"), follow=True),
+        operator.post(url("deadletter"), {"act": "retry", "key": "x"}, follow=True),
+        operator.get(url("queue")),
+        operator.post(url("queue"), {"act": "pause", "key": "default"}, follow=True),
+    ):
+        said = [str(one) for one in answer.context["messages"]]
+        assert (answer.status_code, set(said)) == (200, {"connection refused"})

@@ -209,10 +209,10 @@ def test_a_lost_worker_is_told_from_one_that_works(operator: Client, broker: Eng
 def test_what_all_that_match_means_is_told_before_it_is_done(operator: Client, broker: EngineBroker) -> None:
     letter = bury(broker)
     record(letter, "dead_letter")
-    record("m1", "completed")
+    record("no-letter", "completed")
     question = operator.post(url("taskrecord"), {"act": "discard", "scope": "all"}).content.decode()
     assert "All dead letters that match: 1, for example" in question
-    assert letter in question and "m1" not in question and "deleted for good" in question
+    assert letter in question and "no-letter" not in question and "deleted for good" in question
     question = operator.post(url("taskrecord"), {"act": "retry", "scope": "all", "q": "state:completed"})
     assert "that match “state:completed”: 0" in question.content.decode()
 

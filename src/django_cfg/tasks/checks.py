@@ -9,6 +9,7 @@ W011 a database that cannot keep records                             E012 a reco
 W013 isolation that makes claims wait
 E020 a schedule that is wrong                                        E021 a schedule of a task that does not exist
 I022 a schedule at a time that a change of clocks leaves out          W023 RabbitMQ's guest at another host
+W024 USE_TZ is False
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import difflib
 import re
 import sys
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import dramatiq
@@ -25,7 +27,6 @@ from django.conf import settings as django_settings
 from django.core.checks import CheckMessage, Error, Info, Tags, Warning, register
 from django.db import DatabaseError, connections
 from django.db.migrations.executor import MigrationExecutor
-from django.utils import timezone
 
 from django_cfg.errors import CronError
 from django_cfg.tasks import conf
@@ -111,7 +112,7 @@ def _unknown_task(entry: Entry) -> CheckMessage:
 
 def _clock_notes(entry: Entry) -> list[CheckMessage]:
     rule = entry.timing.rule
-    changes = clock_changes(rule, ms_of(timezone.now())) if isinstance(rule, Cron) else []
+    changes = clock_changes(rule, ms_of(datetime.now(UTC))) if isinstance(rule, Cron) else []
     return [
         Info(
             f"Schedule {entry.name!r}: {missing:%H:%M} does not exist on {missing:%d %b %Y} in {entry.timezone}.",
@@ -222,6 +223,15 @@ def records_database(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
     text = f"Database {alias!r} is {vendor}: no records of tasks are kept there; the tasks themselves run."
     hint = f"Records need {' or '.join(VENDORS)}. Dead letters and results stay with the broker."
     return [Warning(text, hint=hint, id=f"{LABEL}.W011")]
+
+
+@register(Tags.compatibility)
+def moments(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
+    """Hours that come twice a year are no place for records: ours are moments with a zone."""
+    if django_settings.USE_TZ:
+        return []
+    text = "USE_TZ is False: no record, rollup or failed attempt of a task can be written, and pages about them fail."
+    return [Warning(text, hint="Set USE_TZ = True.", id=f"{LABEL}.W024")]
 
 
 @register(Tags.compatibility)

@@ -170,3 +170,12 @@ def test_the_note_on_a_change_of_clocks_says_when_it_runs_instead(stub: EngineBr
         [note] = checks.schedules(None)
     assert note.msg == "Schedule 'known': 02:30 does not exist on 28 Mar 2027 in Europe/Berlin."
     assert str(note.hint).startswith("It runs at 03:00 then.")
+
+
+def test_w024_moments_without_a_zone(stub: EngineBroker) -> None:
+    """And nothing else fails over them on the way there."""
+    dramatiq.actor(lambda: None, actor_name="known")
+    assert said(checks.moments) == []
+    with override_settings(USE_TZ=False):
+        assert said(checks.moments) == ["W024"]
+        assert said(checks.schedules, DRAMATIQ_CRON_JOBS=[{"actor_name": "known", "cron": "0 2 * * *"}]) == []

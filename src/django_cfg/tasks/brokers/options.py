@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.utils import timezone
@@ -149,7 +149,7 @@ def hard_limit_ms(own: float | None, own_soft: float | None, settings: TaskSetti
 def _until(task: str, moment: datetime) -> int:
     if timezone.is_naive(moment):
         raise InvalidTaskOption(f"task {task}: delay {moment!r} has no time zone; use django.utils.timezone")
-    return ms_until(moment, timezone.now())
+    return ms_until(moment, datetime.now(UTC))
 
 
 def _check_values(task: str, options: Mapping[str, Any]) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from django.test import override_settings
 from django.utils import timezone
 from hypothesis import given
 from hypothesis import strategies as st
@@ -77,3 +78,8 @@ def test_delays_are_milliseconds_timedeltas_or_aware_moments() -> None:
     assert options.delay_ms("mail", timezone.now() - timedelta(days=1)) == 0
     with pytest.raises(InvalidTaskOption, match=r"has no time zone"):
         options.delay_ms("mail", datetime(2030, 1, 1))  # noqa: DTZ001 - that is the point
+
+
+def test_a_moment_is_a_delay_whatever_the_project_says_of_zones() -> None:
+    with override_settings(USE_TZ=False):
+        assert 59_000 < (options.delay_ms("mail", datetime.now(UTC) + timedelta(minutes=1)) or 0) <= 60_002

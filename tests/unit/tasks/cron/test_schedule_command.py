@@ -166,6 +166,11 @@ def test_a_backfill_enqueues_what_was_missed_and_nothing_twice(broker: EngineBro
     assert row(broker, "hourly").last_nominal_at == at("2026-06-01T04:00Z")
 
 
+def test_a_backfill_until_now_needs_no_zone_in_the_settings(broker: EngineBroker) -> None:
+    with override_settings(USE_TZ=False):
+        assert "would be enqueued" in run("--backfill", "nightly", "--from", "2026-06-01", "--dry-run")
+
+
 def test_a_backfill_of_a_skipped_tick_enqueues_it(broker: EngineBroker) -> None:
     _, operator = history(broker)
     Tick.objects.using(store.alias_of(broker)).filter(kind="due").update(state="skipped")

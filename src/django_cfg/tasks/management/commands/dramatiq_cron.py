@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -157,7 +157,7 @@ def _done(options: dict[str, Any]) -> dict[str, Any]:
 def _backfilled(name: str, options: dict[str, Any], by: Operator) -> dict[str, Any]:
     if options["begin"] is None:
         raise CronError("--backfill needs --from, like 2026-06-01T00:00")
-    until = options["until"] or timezone.now()
+    until = options["until"] or datetime.now(UTC)
     if until < options["begin"]:
         raise CronError(f"--to {until.isoformat()} is before --from {options['begin'].isoformat()}")
     begin_ms, until_ms = ms_of(options["begin"]), ms_of(until)

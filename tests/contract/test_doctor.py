@@ -17,7 +17,7 @@ from django.db import connections
 from django.db.models.functions import Now
 
 from django_cfg.errors import BrokerUnreachable
-from django_cfg.tasks import actions, queries
+from django_cfg.tasks import actions, checks, queries
 from django_cfg.tasks.brokers import codec, make
 from django_cfg.tasks.brokers.base import EngineBroker
 from django_cfg.tasks.brokers.contract import DeadFilter, ResultEntry, SessionInfo
@@ -98,6 +98,14 @@ def test_a_paused_queue_and_dead_letters_are_named(broker: EngineBroker) -> None
     texts = named(examine_project(), f"queue {QUEUE}")
     broker.resume(QUEUE)
     assert texts == [("warn", "is paused; 0 tasks wait"), ("warn", "1 dead letter")]
+
+
+def test_tables_that_are_missing_fail(stub_broker: EngineBroker, monkeypatch: Any) -> None:
+    monkeypatch.setattr(checks, "_pending", lambda alias: True)
+    serve()
+    assert run()[0] == 5
+    [(finding, text)] = named(examine_project(), "django_cfg_tasks.W003")
+    assert finding == "fail" and "are not applied to database 'default'" in text
 
 
 def test_dropped_records_are_named(stub_broker: EngineBroker) -> None:

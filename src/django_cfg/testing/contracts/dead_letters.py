@@ -64,6 +64,14 @@ class DeadLetterLaws:
         assert broker.retry_dead(DeadFilter(error="bad"), spread_ms=200) == 1
         assert Client(broker).claim_soon().message.actor_name == "work"
 
+    def test_a_dead_letter_that_is_named_twice_is_one(self, broker: EngineBroker) -> None:
+        self._bury(broker)
+        (letter,) = broker.dead_letters(DeadFilter(everything=True))
+        twice = DeadFilter(message_ids=(letter.message_id, letter.message_id))
+        assert (broker.count_dead(twice), len(broker.dead_letters(twice))) == (1, 1)
+        assert broker.retry_dead(twice) == 1
+        assert len(Client(broker).claim(count=5)) == 1
+
     def test_pages_of_dead_letters_miss_none_and_repeat_none_though_some_go_meanwhile(
         self, broker: EngineBroker
     ) -> None:

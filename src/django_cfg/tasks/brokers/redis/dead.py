@@ -73,7 +73,7 @@ def _merged(server: Server, only: DeadFilter) -> Iterator[Letter]:
 
 def _named(server: Server, meant: Meant) -> Iterator[Letter]:
     """Those of the named messages, without a look at any other."""
-    chosen = meant.only.message_ids
+    chosen = list(dict.fromkeys(meant.only.message_ids))
     letters = [
         letter
         for i in range(0, len(chosen), CHUNK)

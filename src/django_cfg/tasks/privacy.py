@@ -38,10 +38,12 @@ Secret = Annotated[T, _SecretMark()]
 _NAME = re.compile(r"passw|token|secret|key|authorization|cookie", re.IGNORECASE)
 _ANNOTATION = re.compile(r"\bSecret\b")
 #: Begins where a word begins and is bounded: an error may quote megabytes, and tries from each letter take hours.
-_URL_PASSWORD = re.compile(r"((?<![A-Za-z0-9+.\-])[A-Za-z][A-Za-z0-9+.\-]*://[^\s/@:'\"]{0,200}):[^\s@'\"]{0,500}@")
+_URL_PASSWORD = re.compile(r"((?<![A-Za-z0-9+.\-])[A-Za-z][A-Za-z0-9+.\-]*://[^\s/@:'\"]{0,200}):[^\s'\"]{0,500}@")
+#: A cookie goes on behind a semicolon, and a quoted text behind a quote with a backslash.
 _ASSIGNED = re.compile(
-    r"((?:passw(?:or)?d|passphrase|token|secret|api_?key|access_?key|private_?key|authorization|cookie)"
-    r"['\"]?\s*[=:]\s*)(?:(?:Bearer|Basic|Token)\s+)?(?:'[^'\n]*'|\"[^\"\n]*\"|[^\s,;)}\]'\"]+)",
+    r"((?:passw(?:or)?d|passphrase|pwd|token|secret|api[_-]?key|access[_-]?key|private[_-]?key|authorization|(cookie))"
+    r"['\"]?\s*[=:]\s*)(?:(?:Bearer|Basic|Token)\s+)?"
+    r"(?:'(?:[^'\\\n]|\\.)*'|\"(?:[^\"\\\n]|\\.)*\"|(?(2)(?:[^\s,)}\]'\"]+(?:(?<=;) )?)+|[^\s,;)}\]'\"]+))",
     re.IGNORECASE,
 )
 

@@ -10,8 +10,11 @@ from django.core.exceptions import ValidationError
 
 from django_cfg import cron as crontab
 from django_cfg.errors import CronError
+from django_cfg.tasks import queries
+from django_cfg.tasks.cron import store
 from django_cfg.tasks.cron.entry import Entry, read
 from django_cfg.tasks.models import Schedule
+from django_cfg.tasks.models.schedule import Source
 
 if TYPE_CHECKING:
     Form = forms.ModelForm[Schedule]
@@ -69,9 +72,22 @@ class ScheduleForm(Form):
         written = {key: given[key] for key in KEYS if given.get(key) not in ("", None)}
         try:
             self.entry = read({"args": [], "kwargs": {}, **written}, "This schedule")
+            if self.instance.pk is None:
+                refuse_taken(self.entry.name)
         except CronError as error:
             raise ValidationError(str(error)) from None
         return given
 
     def _post_clean(self) -> None:
         """Nothing goes from here into the row; the page calls an action."""
+
+
+def refuse_taken(name: str) -> None:
+    """What is added replaces nothing; the name of an entry is its task's where none is written.
+
+    Raises:
+        CronError: the code or an operator has a schedule of this name.
+    """
+    rows = Schedule.objects.using(store.alias_of(queries.broker()))
+    if name in queries.code_schedules() or rows.filter(name=name, source=Source.ADMIN).exists():
+        raise CronError(f"a schedule is named {name!r} already; change that one, or write another name")

@@ -158,6 +158,16 @@ def test_an_operator_can_add_a_schedule_and_delete_it_but_none_of_the_code(opera
     assert operator.post(f"{LIST}{report.pk}/delete/", {"post": "yes"}).status_code == 403
 
 
+@pytest.mark.parametrize(("name", "task"), [("report", "poll"), ("", "report"), ("mine", "report")])
+def test_what_is_added_replaces_no_schedule_of_the_same_name(operator: Client, name: str, task: str) -> None:
+    data = {"timezone": "UTC", "missed": "latest", "missed_limit": "100", "missed_window_s": "60", "overlap": "allow",
+            "jitter_s": "0"}  # fmt: skip
+    operator.post(f"{LIST}add/", {**data, "name": "mine", "actor_name": "poll", "cron": "@daily"})
+    page = operator.post(f"{LIST}add/", {**data, "name": name, "actor_name": task, "cron": "@weekly"})
+    assert page.status_code == 200 and f"{name or task}&#x27; already" in str(page.context["errors"])
+    assert Schedule.objects.get(name="mine").definition["cron"] == "0 0 * * *"
+
+
 def test_schedules_that_no_scheduler_has_seen_are_told(broker: EngineBroker, operator: Client) -> None:
     with override_settings(DRAMATIQ_CRON_JOBS=[*JOBS, {"actor_name": "poll", "cron": "@daily", "name": "new"}]):
         page = operator.get(LIST).content.decode()

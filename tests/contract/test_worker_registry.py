@@ -143,6 +143,13 @@ def test_without_workers_the_command_says_how_to_start_some() -> None:
     assert run() == "No workers. Start some: python manage.py rundramatiq"
 
 
+def test_workers_that_were_not_asked_for_are_not_denied() -> None:
+    seen()
+    start = "Start some: python manage.py rundramatiq"
+    assert run("--queue", "exprots") == f"No worker serves exprots. {start}"
+    assert run("--queue", "a,b", "--local") == f"No worker of this host serves a, b. {start}"
+
+
 def test_the_table_names_every_task_that_runs() -> None:
     seen(running=[{"thread": 2, "task": "mail", "message_id": "m-1", "for_s": 3}], rss_bytes=64 * 2**20)
     header, worker, task, total = run().splitlines()

@@ -65,7 +65,8 @@ class Command(OperatorCommand):
         if options["json"]:
             self.stdout.write(as_json(found))
         else:
-            self.stdout.write(summary(found) if options["check"] else as_text(found))
+            asked = nobody(split(options["queue"]), is_local=options["local"])
+            self.stdout.write(summary(found) if options["check"] else as_text(found, asked))
 
 
 def choose(found: list[WorkerStats], queues: list[str], *, is_local: bool) -> list[WorkerStats]:
@@ -86,9 +87,15 @@ def summary(found: list[WorkerStats]) -> str:
     return "Workers: " + ", ".join(f"{number} {status}" for status, number in counts.items())
 
 
-def as_text(found: list[WorkerStats]) -> str:
+def nobody(queues: list[str], *, is_local: bool) -> str:
+    """What to say when nobody is what was asked for; there may be others."""
+    which = (" of this host" if is_local else "") + (f" serves {', '.join(queues)}" if queues else "")
+    return f"No worker{which or 's'}. Start some: python manage.py rundramatiq"
+
+
+def as_text(found: list[WorkerStats], nobody: str) -> str:
     if not found:
-        return "No workers. Start some: python manage.py rundramatiq"
+        return nobody
     rows = [HEADER, *(row(worker) for worker in found)]
     widths = [max(len(cells[column]) for cells in rows) for column in range(len(HEADER))]
     lines = [[_line(rows[0], widths)]]

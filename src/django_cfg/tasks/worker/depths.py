@@ -67,12 +67,19 @@ def bounded(found: Iterable[QueueStats], declared: frozenset[str]) -> list[Queue
 
 
 def _together(rest: list[QueueStats]) -> QueueStats:
-    total = {name: _sum([getattr(stats, name) for stats in rest]) for name in ("pending", *STATES)}
     ages = [stats.oldest_pending_age_s for stats in rest if stats.oldest_pending_age_s is not None]
-    return QueueStats(OTHERS, **total, oldest_pending_age_s=max(ages, default=None))  # type: ignore[arg-type]
+    return QueueStats(
+        OTHERS,
+        pending=sum(stats.pending for stats in rest),
+        scheduled=sum(stats.scheduled for stats in rest),
+        running=_total([stats.running for stats in rest]),
+        retrying=_total([stats.retrying for stats in rest]),
+        dead=sum(stats.dead for stats in rest),
+        oldest_pending_age_s=max(ages, default=None),
+    )
 
 
-def _sum(counts: list[int | None]) -> int | None:
+def _total(counts: list[int | None]) -> int | None:
     """None where the broker cannot tell."""
     known = [count for count in counts if count is not None]
     return sum(known) if len(known) == len(counts) else None
@@ -90,10 +97,10 @@ def _of_queues(found: Iterable[QueueStats]) -> Iterator[Any]:
     others = _gauge("dramatiq_queue_messages", "Tasks in other states", "queue_name", "state")
     for stats in found:
         depth.add_metric([stats.queue], stats.pending)
-        age.add_metric([stats.queue], stats.oldest_pending_age_s or 0)
+        if stats.oldest_pending_age_s is not None or not stats.pending:
+            age.add_metric([stats.queue], stats.oldest_pending_age_s or 0)
         for state in STATES:
-            count = getattr(stats, state)
-            if count is not None:  # else the broker cannot tell, and no series says so
+            if (count := getattr(stats, state)) is not None:
                 others.add_metric([stats.queue, state], count)
     yield from (depth, age, others)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from django.db import DatabaseError, InterfaceError, connections
@@ -48,13 +48,26 @@ class Depths:
 
     def _look(self) -> list[Any]:
         try:
+            return [*self._queues(), *_kept(_of_workers), *_kept(_of_records)]
+        finally:
+            connections.close_all()  # every scrape has a thread of its own
+
+    def _queues(self) -> list[Any]:
+        try:
             stats = bounded(self._broker.queue_stats(), frozenset(self._broker.queues))
-            return [_up(1), *_of_queues(stats), _of_workers(), _of_records()]
         except (BrokerError, DatabaseError, InterfaceError) as error:
             logger.warning("Queue depths are missing in this scrape: %s", error)
             return [_up(0)]
-        finally:
-            connections.close_all()  # every scrape has a thread of its own
+        return [_up(1), *_of_queues(stats)]
+
+
+def _kept(ask: Callable[[], Any]) -> list[Any]:
+    """What the database of the records says, which may be away while the broker answers."""
+    try:
+        return [ask()]
+    except (DatabaseError, InterfaceError) as error:
+        logger.warning("Workers or dropped records are missing in this scrape: %s", error)
+        return []
 
 
 def bounded(found: Iterable[QueueStats], declared: frozenset[str]) -> list[QueueStats]:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from django.db import OperationalError
 from prometheus_client import CollectorRegistry, generate_latest
 
 from django_cfg.errors import BrokerUnreachable, ConfigurationError
@@ -17,7 +18,7 @@ from django_cfg.tasks.brokers.contract import QueueStats
 from django_cfg.tasks.events import TaskSettled
 from django_cfg.tasks.lifecycle import Kind
 from django_cfg.tasks.middleware.metrics import Metrics
-from django_cfg.tasks.worker import pages
+from django_cfg.tasks.worker import depths, pages
 from django_cfg.tasks.worker.address import parse
 from django_cfg.tasks.worker.depths import MOST_UNDECLARED, OTHERS, Depths, bounded
 from django_cfg.tasks.worker.pages import Pages, serving
@@ -55,6 +56,23 @@ def test_ten_thousand_queue_names_of_strangers_are_a_hundred_and_one_series() ->
     assert len(found) == 1 + MOST_UNDECLARED + 1
     assert found[0].queue == "default"
     assert found[-1] == QueueStats(OTHERS, pending=9900, dead=19_800, oldest_pending_age_s=9999)
+
+
+def test_a_database_of_records_that_is_away_is_not_called_the_broker(stub: EngineBroker, monkeypatch: Any) -> None:
+    def away() -> Any:
+        raise OperationalError("gone")
+
+    for place, name in ((depths.roster, "workers"), (depths.records, "dropped")):
+        with monkeypatch.context() as patch:
+            patch.setattr(place, name, lambda *args: away())
+            registry = CollectorRegistry()
+            registry.register(Depths(stub))
+            text = generate_latest(registry).decode()
+        assert "dramatiq_broker_up 1.0" in text and "dramatiq_queue_depth" in text
+        assert ("dramatiq_workers{" in text, "dramatiq_records_dropped_total" in text) == (
+            name != "workers",
+            name != "dropped",
+        )
 
 
 def test_what_a_broker_cannot_count_has_no_series(stub: EngineBroker, monkeypatch: Any) -> None:

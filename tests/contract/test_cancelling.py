@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import threading
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from django.conf import settings
+from django.core.management import call_command
 from django.db import connections
 from dramatiq.results import ResultFailure
 
@@ -14,8 +17,10 @@ from django_cfg.errors import TaskCancelled
 from django_cfg.tasks import actions, current_task
 from django_cfg.tasks.brokers.base import EngineBroker
 from django_cfg.tasks.brokers.contract import DeadFilter
-from django_cfg.testing.contracts import declare, stats, working
+from django_cfg.tasks.models import TaskRecord
+from django_cfg.testing.contracts import declare, stats, unlogged, working
 from django_cfg.testing.waiting import eventually
+from tests.contract.conftest import serving
 
 pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 BROKERS = [
@@ -81,6 +86,40 @@ def test_a_task_that_does_not_look_ends_as_it_would(broker: EngineBroker) -> Non
         assert seen.wait(15)
         stop.set()
         assert sent.get_result(block=True, timeout=15_000) == "done"
+
+
+@pytest.mark.rabbitmq
+@pytest.mark.parametrize("attempt", [1, 2])
+def test_the_record_of_a_task_that_ran_to_its_end_says_so_where_nobody_knows_what_runs(
+    transactional_db: None, attempt: int
+) -> None:
+    stop = threading.Event()
+
+    def deaf() -> None:
+        if current_task().attempt < attempt:
+            raise ValueError("once more")
+        current_task().progress(1)
+        assert stop.wait(15)
+
+    def state() -> str:
+        return TaskRecord.objects.values_list("state", flat=True).get(message_id=sent.message_id)
+
+    for broker in serving(settings.RABBITMQ_URL, rabbitmq_prefix=settings.RABBITMQ_PREFIX, records="failures"):
+        task = declare(deaf)
+        with unlogged(), working(broker):
+            sent = task.send()
+            eventually(lambda: TaskRecord.objects.filter(state="running", retries=attempt - 1).exists(), within_s=15)
+            actions.cancel(sent.message_id)
+            assert state() == "running"
+            stop.set()
+            eventually(lambda: state() == "completed", within_s=15)
+
+
+@pytest.mark.rabbitmq
+def test_where_nobody_knows_what_waits_an_operator_is_not_told_that_it_is_gone(rabbitmq_broker: EngineBroker) -> None:
+    out = io.StringIO()
+    call_command("dramatiq_tasks", "cancel", "unknown", stdout=out)
+    assert out.getvalue().startswith("Noted for 1 of 1 tasks: a worker drops those that it gets.")
 
 
 def test_raising_it_without_having_been_asked_is_a_failure_like_any_other(stub_broker: EngineBroker) -> None:

@@ -127,6 +127,17 @@ def cancel_many(message_ids: Sequence[str], *, by: Operator | None = None) -> Ca
     return done
 
 
+def cancelled_in_words(done: Cancelled, wanted: int) -> str:
+    """What an operator is told; a broker that finds no message cannot know what it has done."""
+    if not queries.broker().supports_find:
+        return (
+            f"Noted for {done.taken} of {wanted} tasks: a worker drops those that it gets. "
+            "Whether they wait, run or have ended, this broker cannot tell."
+        )
+    asked = f" {done.asked} run and were asked to stop." if done.asked else ""
+    return f"Cancelled {done.taken} of {wanted} tasks.{asked}"
+
+
 def _cancel(message_id: str) -> Cancelled:
     broker = queries.broker()
     if broker.cancel(message_id):

@@ -157,5 +157,4 @@ def _discard_all(query: str, by: Operator) -> str:
 
 
 def _cancel(keys: Sequence[str], by: Operator) -> str:
-    done = actions.cancel_many(keys, by=by)
-    return f"Cancelled {done.taken} of {len(keys)} tasks; {done.asked} run and were asked to stop."
+    return actions.cancelled_in_words(actions.cancel_many(keys, by=by), len(keys))

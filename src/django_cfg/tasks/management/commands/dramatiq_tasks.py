@@ -138,8 +138,7 @@ class Command(OperatorCommand):
     def _cancel(self, options: dict[str, Any]) -> None:
         wanted = options["id"]
         done = actions.cancel_many(wanted, by=local_operator("command"))
-        asked = f" {done.asked} run and were asked to stop." if done.asked else ""
-        told = f"Cancelled {done.taken} of {len(wanted)} tasks.{asked}"
+        told = actions.cancelled_in_words(done, len(wanted))
         self._say(options, told, wanted=len(wanted), cancelled=done.taken, asked=done.asked)
         if sum(done) < len(wanted):
             raise CommandError("What is unknown or has ended cannot be cancelled.", returncode=1)

@@ -18,7 +18,7 @@ from django_cfg.tasks import actions, current_task
 from django_cfg.tasks.brokers.base import EngineBroker
 from django_cfg.tasks.brokers.contract import DeadFilter
 from django_cfg.tasks.models import TaskRecord
-from django_cfg.testing.contracts import declare, stats, unlogged, working
+from django_cfg.testing.contracts import Client, declare, done, message, stats, unlogged, working
 from django_cfg.testing.waiting import eventually
 from tests.contract.conftest import serving
 
@@ -66,6 +66,21 @@ def test_a_running_task_that_looks_stops_and_is_cancelled(broker: EngineBroker, 
         finally:
             stop.set()
     assert attempts == [1]
+
+
+def test_a_task_that_stops_before_anybody_can_look_again_was_asked(
+    stub_broker: EngineBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent, worker, cancel = stub_broker.enqueue(message()), Client(stub_broker), stub_broker.cancel
+    (claim,) = worker.claim()
+
+    def cancel_and_stop(message_id: str) -> bool:
+        is_taken = cancel(message_id)
+        worker.exchange(done(claim), count=0)
+        return is_taken
+
+    monkeypatch.setattr(stub_broker, "cancel", cancel_and_stop)
+    assert actions.cancel_many([sent.message_id]) == (0, 1)
 
 
 def test_a_task_that_does_not_look_ends_as_it_would(broker: EngineBroker) -> None:

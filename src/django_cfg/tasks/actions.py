@@ -140,11 +140,16 @@ def cancelled_in_words(done: Cancelled, wanted: int) -> str:
 
 def _cancel(message_id: str) -> Cancelled:
     broker = queries.broker()
+    ran = _runs(message_id)  # it may stop, or start, before anybody can look again
     if broker.cancel(message_id):
         _told(partial(upkeep.after_cancel, may_run=not broker.supports_find), message_id)
         return Cancelled(taken=1)
-    found = broker.whereabouts(message_id)
-    return Cancelled(asked=int(found is not None and found.state is State.RUNNING))
+    return Cancelled(asked=int(ran or _runs(message_id)))
+
+
+def _runs(message_id: str) -> bool:
+    found = queries.broker().whereabouts(message_id)
+    return found is not None and found.state is State.RUNNING
 
 
 def pause(queue: str, *, by: Operator | None = None) -> None:

@@ -91,6 +91,14 @@ def test_several_tasks_run_at_once_in_threads_and_on_the_event_loop(broker: Engi
             assert result.get(timeout=15) is None
 
 
+def test_an_async_task_that_exits_ends_itself_alone(broker: EngineBroker) -> None:
+    leaving, others = work.aleave.enqueue(), [work.aadd.using(priority=-1).enqueue(1, 2) for _ in range(3)]
+    with unlogged(), working(broker):
+        eventually(leaving.ready)
+        assert [result.get(timeout=15) for result in others] == [3, 3, 3]
+    assert leaving.errors[0].exception_class is SystemExit
+
+
 def test_a_deferred_task_starts_within_a_second_of_its_time(broker: EngineBroker) -> None:
     with working(broker):
         due = timezone.now() + timedelta(seconds=1)

@@ -70,6 +70,11 @@ def leave() -> None:
 
 
 @task
+async def aleave() -> None:
+    raise SystemExit(3)
+
+
+@task
 def interrupt() -> None:
     raise KeyboardInterrupt("by the user")
 

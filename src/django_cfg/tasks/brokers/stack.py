@@ -17,6 +17,7 @@ from django_cfg.tasks.conf import TaskSettings
 from django_cfg.tasks.middleware import sentry
 from django_cfg.tasks.middleware.age_limit import EngineAgeLimit
 from django_cfg.tasks.middleware.connections import Connections
+from django_cfg.tasks.middleware.event_loop import EventLoop
 from django_cfg.tasks.middleware.groups import EngineGroupCallbacks
 from django_cfg.tasks.middleware.interrupts import EngineShutdownNotifications, EngineTimeLimit
 from django_cfg.tasks.middleware.metrics import Metrics
@@ -49,6 +50,7 @@ FACTORIES: dict[str, Factory] = {
     STOCK + "Retries": lambda s: Retries(
         max_retries=s.max_retries, min_backoff=s.min_backoff, max_backoff=s.max_backoff
     ),
+    STOCK + "AsyncIO": lambda s: EventLoop(),
     STOCK + "prometheus.Prometheus": lambda s: Metrics(),
     GLUE + "AdminMiddleware": lambda s: Record(policy_of(s), s.records_database),
     GLUE + "DbConnectionsMiddleware": lambda s: Connections(s.worker_conn_max_age),
@@ -58,6 +60,7 @@ MEANT = {
     STOCK + "Shutdown": STOCK + "ShutdownNotifications",
     STOCK + "Prometheus": STOCK + "prometheus.Prometheus",
     STOCK + "group_callbacks.GroupCallbacks": GROUPS,
+    STOCK + "asyncio.AsyncIO": STOCK + "AsyncIO",
 }
 #: Without these an engine is not correct; a list that lacks one gets it, in this order behind the rest.
 NEEDED = (

@@ -17,6 +17,7 @@ from django_cfg.tasks.brokers.collector import as_stored
 from django_cfg.tasks.brokers.contract import Claim, Outcome
 from django_cfg.tasks.brokers.endings import ended_badly
 from django_cfg.tasks.lifecycle import Kind
+from django_cfg.tasks.middleware.event_loop import EventLoop
 from django_cfg.tasks.worker.backlog import Backlog
 from django_cfg.tasks.worker.exchange import ExchangeThread, released
 from django_cfg.tasks.worker.ledger import Ledger
@@ -55,10 +56,10 @@ class EngineWorker(Worker):
         self.exchange.start()
 
     def _add_event_loop(self) -> None:
-        """Async tasks need Dramatiq's event loop thread, which the usual middleware lists do not name."""
+        """Async tasks need an event loop thread, which the usual middleware lists do not name."""
         has_async = any(iscoroutinefunction(_inner(actor.fn)) for actor in self.broker.actors.values())
         if has_async and not any(isinstance(m, AsyncIO) for m in self.broker.middleware):
-            self.broker.add_middleware(AsyncIO())
+            self.broker.add_middleware(EventLoop())
 
     def _add_consumer(self, queue_name: str, *, delay: bool = False) -> None:
         """The exchange thread serves every queue; it stands in `consumers` for each of them."""

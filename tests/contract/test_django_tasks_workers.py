@@ -108,19 +108,39 @@ def test_a_deferred_task_starts_within_a_second_of_its_time(broker: EngineBroker
 
 
 @pytest.mark.postgres
+def test_async_tasks_survive_dropped_connections(broker: EngineBroker) -> None:
+    needs(broker.transaction_alias == "postgres", "its connections are dropped from inside PostgreSQL")
+    first = work.acount.enqueue("postgres")
+    with unlogged(), working(broker):
+        assert first.get(timeout=15) == 0
+        drop_connections()
+        assert work.acount.enqueue("postgres").get(timeout=15) == 0
+        slow = work.apause.enqueue(1.5)  # while another one runs, too
+        eventually(lambda: status(slow) == "RUNNING")
+        drop_connections()
+        assert work.acount.enqueue("postgres").get(timeout=15) == 0
+        assert status(slow) == "RUNNING"
+
+
+@pytest.mark.postgres
 def test_an_outcome_survives_dropped_connections(broker: EngineBroker) -> None:
     needs(broker.transaction_alias == "postgres", "its connections are dropped from inside PostgreSQL")
     with unlogged(), working(broker):
         result = work.pause.enqueue(0.7)
         eventually(lambda: status(result) == "RUNNING")
-        with connections["postgres"].cursor() as cursor:
-            cursor.execute(
-                "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
-                "WHERE datname = current_database() AND pid <> pg_backend_pid()"
-            )
-            assert cursor.fetchone()[0] > 0
+        drop_connections()
         assert result.get(timeout=15) is None
     assert result.attempts == 1
+
+
+def drop_connections() -> None:
+    """Of everybody else."""
+    with connections["postgres"].cursor() as cursor:
+        cursor.execute(
+            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+        assert cursor.fetchone()[0] > 0
 
 
 def test_a_task_of_a_host_that_never_returns_runs_elsewhere_and_its_late_outcome_is_refused(

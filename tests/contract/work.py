@@ -13,6 +13,7 @@ from typing import Any
 from django_cfg.tasks import Secret, compat, current_task, task
 from django_cfg.tasks.backends import registry
 from django_cfg.tasks.compat import TaskContext
+from django_cfg.tasks.models import TaskResult
 
 #: What ran, and how often.
 runs: list[Any] = []
@@ -75,6 +76,11 @@ async def aleave() -> None:
 
 
 @task
+async def acount(alias: str) -> int:
+    return await TaskResult.objects.using(alias).filter(message_id="unknown").acount()
+
+
+@task
 def interrupt() -> None:
     raise KeyboardInterrupt("by the user")
 
@@ -104,6 +110,11 @@ def third_time(context: TaskContext[Any, Any]) -> int:
 @task
 def pause(seconds: float) -> None:
     time.sleep(seconds)
+
+
+@task
+async def apause(seconds: float) -> None:
+    await asyncio.sleep(seconds)
 
 
 @task

@@ -70,21 +70,27 @@ class _Opened(threading.local):
     Attributes:
         is_callers: the connections belong to whoever runs tasks here, with a transaction open perhaps.
         is_engines: no code of the project runs in this thread.
+        is_of_async: it is the thread in which async tasks reach the database.
     """
 
     is_callers = False
     is_engines = False
+    is_of_async = False
 
     def __init__(self) -> None:
         self.connections: list[Any] = []
 
 
 _opened = _Opened()
+#: Set when that thread has opened its first connection.
+_async_has_opened = threading.Event()
 
 
 def _note_opened(connection: Any, **_: Any) -> None:
     if all(known is not connection for known in _opened.connections):
         _opened.connections.append(connection)
+    if _opened.is_of_async:
+        _async_has_opened.set()
     if _opened.is_engines:
         connection.queries_log = deque(maxlen=0)
 
@@ -113,3 +119,28 @@ def _close_old() -> None:
     for connection in _opened.connections:
         connection.queries_log.clear()  # with DEBUG; as Django does before each request
         connection.close_if_unusable_or_obsolete()
+
+
+# -- async tasks -------------------------------------------------------------------------------------------
+
+
+def look_after_async() -> None:
+    """From now on notice what the thread opens in which async tasks reach the database: one for all of them."""
+    SyncToAsync.single_thread_executor.submit(setattr, _opened, "is_of_async", True)
+
+
+def check_async(*, is_alone: bool) -> None:
+    """Before an async task: what it asks of the database comes after this, in the same thread, so nobody waits for it.
+
+    Parameters:
+        is_alone: no other async task runs that may be reading from a connection which is merely old.
+    """
+    if _async_has_opened.is_set():
+        SyncToAsync.single_thread_executor.submit(_close_old if is_alone else _close_broken)
+
+
+def _close_broken() -> None:
+    for connection in _opened.connections:
+        old_from, connection.close_at = connection.close_at, None
+        connection.close_if_unusable_or_obsolete()
+        connection.close_at = old_from

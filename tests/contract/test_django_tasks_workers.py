@@ -64,6 +64,19 @@ def test_a_commit_enqueues_and_tells(broker: EngineBroker) -> None:
     assert (drain(), result.ready()) == (1, True)
 
 
+def test_a_unique_task_that_has_finished_is_new_again_before_its_commit(broker: EngineBroker) -> None:
+    task = declared_with(work.note, unique=True, enqueue_on_commit=True)
+    first = task.enqueue("x")
+    assert (drain(), first.ready()) == (1, True)
+    with heard() as seen:
+        with transaction.atomic(using=alias_of(broker)):
+            again, twice = task.enqueue("x"), task.enqueue("x")
+            assert str(again.status) == "READY"
+            assert again == twice != first
+        assert [name for name, _, _ in seen] == ["enqueued"]
+    assert (drain(), again.ready(), work.runs) == (1, True, ["x", "x"])
+
+
 def test_without_on_commit_a_broker_of_its_own_does_not_wait(broker: EngineBroker) -> None:
     if broker.is_transactional:
         return  # there the row is part of the transaction either way

@@ -107,6 +107,8 @@ class EngineBackend(BaseTaskBackend):
         _store(broker, message, task.run_after)
         if getattr(task, "unique", False):
             found = self._find(message.message_id)
+            if found is not None and found.is_finished:  # an earlier life, if this one waits for its commit
+                found = stores.in_outbox(broker, message.message_id) or found
             if found is not None and found.enqueued_at != result.enqueued_at:
                 return found  # it waits or runs already
         self._announce(broker, message, result)

@@ -58,7 +58,7 @@ def broker_of(url: str | None) -> EngineBroker:
 def find(broker: EngineBroker, result_id: str) -> AnyResult | None:
     """The result of a task, wherever it stands: in its queue, finished, dead, or in an outbox on its way."""
     for _ in range(LOOKS):
-        for look in (_running_here, _standing, _kept, _dead, _in_outbox):
+        for look in (_running_here, _standing, _kept, _dead, in_outbox):
             found = look(broker, result_id)
             if found is not None:
                 return found
@@ -109,7 +109,8 @@ def _dead(broker: EngineBroker, result_id: str) -> AnyResult | None:
     return None
 
 
-def _in_outbox(broker: EngineBroker, result_id: str) -> AnyResult | None:
+def in_outbox(broker: EngineBroker, result_id: str) -> AnyResult | None:
+    """The result of a task that is on its way to the broker."""
     if _is_async():
         return None  # nobody may wait for a database here; `aget_result` does it in a thread
     # By name, as above.

@@ -18,7 +18,7 @@ from django.test import override_settings
 from django.utils import timezone
 from dramatiq import Message
 
-from django_cfg.errors import TaskFailed
+from django_cfg.errors import BrokerUnreachable, PayloadTooLarge, TaskFailed
 from django_cfg.tasks import actions, compat
 from django_cfg.tasks.backends import EngineBackend, registry, stores, wire
 from django_cfg.tasks.brokers.base import EngineBroker
@@ -311,6 +311,23 @@ def test_a_unique_task_that_failed_and_is_enqueued_anew_is_no_dead_letter(broker
     with unlogged():
         assert drain() == 1
     assert broker.count_dead(DeadFilter(everything=True)) == 1
+
+
+def test_a_unique_task_that_was_refused_does_not_wait(broker: EngineBroker, monkeypatch: pytest.MonkeyPatch) -> None:
+    task = declared_with(work.note, unique=True)
+    for _ in range(2):
+        with pytest.raises(PayloadTooLarge):
+            task.enqueue("x" * broker.settings.max_payload_bytes)
+    with monkeypatch.context() as away:
+        away.setattr(broker, "store", unreachable)
+        with pytest.raises(BrokerUnreachable):
+            task.enqueue("y")
+    assert status(task.enqueue("y")) == "READY"
+    assert (drain(), work.runs) == (1, ["y"])
+
+
+def unreachable(*_: Any) -> None:
+    raise BrokerUnreachable("nobody answers")
 
 
 # -- signals and logs --------------------------------------------------------------------------------------

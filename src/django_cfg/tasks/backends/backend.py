@@ -14,7 +14,7 @@ from django.db import DEFAULT_DB_ALIAS, transaction
 from django.utils import timezone
 from dramatiq import Message
 
-from django_cfg.errors import InvalidTaskOption
+from django_cfg.errors import DjangoCfgError, InvalidTaskOption
 from django_cfg.tasks.backends import actor, options, registry, results, signals, stores, wire
 from django_cfg.tasks.backends.task import EngineTask
 from django_cfg.tasks.brokers import codec
@@ -103,8 +103,7 @@ class EngineBackend(BaseTaskBackend):
                 return found
             if found is not None and found.status == TaskResultStatus.FAILED:
                 broker.clear_dead(DeadFilter(message_ids=(found.id,)))  # others do it as they accept the message
-            stores.note_waiting(broker, message)
-        _store(broker, message, task.run_after)
+        _accept(broker, message, task.run_after)
         if getattr(task, "unique", False):
             found = self._find(message.message_id)
             if found is not None and found.is_finished:  # an earlier life, if this one waits for its commit
@@ -200,6 +199,19 @@ class EngineBackend(BaseTaskBackend):
 
 def _is_id(value: Any) -> bool:
     return isinstance(value, str) and 0 < len(value) <= LONGEST_ID and "\0" not in value
+
+
+def _accept(broker: EngineBroker, message: Message[Any], run_after: datetime | None) -> None:
+    """Store the message, and before it what stands for it where brokers find none."""
+    if broker.supports_find:
+        _store(broker, message, run_after)
+        return
+    stores.note_waiting(broker, message)
+    try:
+        _store(broker, message, run_after)
+    except (DjangoCfgError, InvalidTask) as error:
+        stores.note_refused(broker, message, error)
+        raise
 
 
 def _store(broker: EngineBroker, message: Message[Any], run_after: datetime | None) -> None:

@@ -20,7 +20,7 @@ from django_cfg.tasks import conf
 from django_cfg.tasks.backends import results, wire
 from django_cfg.tasks.brokers import codec
 from django_cfg.tasks.brokers.contract import DeadFilter
-from django_cfg.tasks.brokers.endings import WAITS, waiting
+from django_cfg.tasks.brokers.endings import WAITS, ended_badly, waiting
 from django_cfg.tasks.compat import AnyResult
 from django_cfg.units import days_to_ms
 
@@ -99,6 +99,11 @@ def note_waiting(broker: EngineBroker, message: Message[Any]) -> None:
     Written before the message: the other way round it could overwrite the outcome of a quick worker.
     """
     broker.store_result(message.message_id, waiting(message, ttl_ms=days_to_ms(broker.settings.result_ttl_days)))
+
+
+def note_refused(broker: EngineBroker, message: Message[Any], error: Exception) -> None:
+    """What was noted as waiting was not accepted; left alone, it would stand in the way of a unique task for ever."""
+    broker.store_result(message.message_id, ended_badly(f"not accepted: {type(error).__name__}"))
 
 
 def _dead(broker: EngineBroker, result_id: str) -> AnyResult | None:

@@ -365,6 +365,30 @@ def test_a_receiver_that_raises_changes_nothing() -> None:
     assert result.get() == 3
 
 
+def test_what_a_receiver_enqueues_is_found_by_its_result_and_unique_if_it_says_so() -> None:
+    plain: list[Any] = []
+    unique: list[Any] = []
+    once = declared_with(work.note, unique=True)
+
+    def follow(task_result: Any, **_: Any) -> None:
+        if task_result.task.func is work.add.func:
+            plain.append(work.echo.enqueue(task_result.id))
+            unique.append(once.enqueue("once"))
+
+    compat.task_finished.connect(follow)
+    try:
+        for number in (1, 2):
+            work.add.enqueue(number, number)
+        assert drain(max_tasks=2) == 2
+    finally:
+        compat.task_finished.disconnect(follow)
+    assert [status(result) for result in plain] == ["READY", "READY"]
+    assert unique[0] == unique[1]
+    drain()
+    assert [status(result) for result in (*plain, *unique)] == ["SUCCESSFUL"] * 4
+    assert work.runs.count("once") == 1
+
+
 def test_log_lines_are_those_of_the_framework(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG, compat.LOGGER):
         good, bad = work.add.enqueue(1, 2), work.fail.enqueue("why")

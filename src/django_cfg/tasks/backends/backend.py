@@ -96,14 +96,14 @@ class EngineBackend(BaseTaskBackend):
             self.validate_task(task)
         broker = self.broker
         message = self._message(broker, task, args, kwargs, time.time_ns() // 1000)
-        result = results.enqueued(task, message, self.alias)
         if not broker.supports_find:
             found = self._find(message.message_id) if getattr(task, "unique", False) else None
             if found is not None and not found.is_finished:
                 return found
             if found is not None and found.status == TaskResultStatus.FAILED:
                 broker.clear_dead(DeadFilter(message_ids=(found.id,)))  # others do it as they accept the message
-        _accept(broker, message, task.run_after)
+        message = _accept(broker, message, task.run_after)
+        result = results.enqueued(task, message, self.alias)
         if getattr(task, "unique", False):
             found = self._find(message.message_id)
             if found is not None and found.is_finished:  # an earlier life, if this one waits for its commit
@@ -201,22 +201,25 @@ def _is_id(value: Any) -> bool:
     return isinstance(value, str) and 0 < len(value) <= LONGEST_ID and "\0" not in value
 
 
-def _accept(broker: EngineBroker, message: Message[Any], run_after: datetime | None) -> None:
-    """Store the message, and before it what stands for it where brokers find none."""
+def _accept(broker: EngineBroker, message: Message[Any], run_after: datetime | None) -> Message[Any]:
+    """Store the message, and what stands for it where brokers find none; returns it as it was accepted."""
     if broker.supports_find:
-        _store(broker, message, run_after)
-        return
+        return _store(broker, message, run_after)
+    if broker.collecting() is not None:  # it goes out with an outcome, later than this
+        accepted = _store(broker, message, run_after)
+        stores.note_waiting(broker, accepted)
+        return accepted
     stores.note_waiting(broker, message)
     try:
-        _store(broker, message, run_after)
+        return _store(broker, message, run_after)
     except (DjangoCfgError, InvalidTask) as error:
         stores.note_refused(broker, message, error)
         raise
 
 
-def _store(broker: EngineBroker, message: Message[Any], run_after: datetime | None) -> None:
+def _store(broker: EngineBroker, message: Message[Any], run_after: datetime | None) -> Message[Any]:
     try:
-        broker.enqueue(message, delay=_wait_ms(run_after))
+        return broker.enqueue(message, delay=_wait_ms(run_after))
     except InvalidTaskOption as error:
         raise InvalidTask(str(error)) from error
 

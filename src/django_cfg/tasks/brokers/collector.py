@@ -77,6 +77,8 @@ class Collector:
         target = self.claim.message.options.get("pipe_target")
         if isinstance(target, dict) and target.get("message_id") == message.message_id:
             return message.copy(options={PIPELINE_STEP: True})
+        if _is_of_a_name(message.message_id):
+            return message
         parts = (
             self.claim.message_id,
             self.claim.generation,
@@ -152,6 +154,14 @@ class Collector:
             return message
         stored = as_stored(self.claim)
         return message.copy(args=stored.args, kwargs=stored.kwargs)
+
+
+def _is_of_a_name(message_id: str) -> bool:
+    """Whether an id was made of a name, as that of a unique task is: then it is the same each time."""
+    try:
+        return uuid.UUID(message_id).version == 5
+    except ValueError:
+        return False
 
 
 def as_stored(claim: Claim) -> Message[Any]:

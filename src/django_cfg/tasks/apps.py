@@ -34,6 +34,7 @@ class TasksConfig(AppConfig):
         from django_cfg.tasks import checks, compat, conf  # noqa: F401 - registers the checks
 
         compat.switch_on()
+        conf.result_expiration_days()  # a wrong one is an error now, and not when the first task has run
         if (level := conf.tasks_log_level()) is not None:
             logging.getLogger(compat.LOGGER).setLevel(level)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import logging
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -76,6 +77,8 @@ class TaskSettings:
     cron_jobs: tuple[dict[str, Any], ...] = ()
 
 
+#: A hundred years: what is kept longer is meant to stay.
+MOST_DAYS = 36_500
 KNOWN = {f.name for f in dataclasses.fields(TaskSettings)} - {
     "broker_url",
     "broker_class",
@@ -120,13 +123,32 @@ def project() -> str:
 
 
 def result_expiration_days() -> float | None:
-    """How long the result of a Django task is kept, in days; None: as long as other results."""
-    return getattr(settings, "TASKS_RESULT_EXPIRATION_DAYS", None)
+    """How long the result of a Django task is kept, in days; None: as long as other results.
+
+    Raises:
+        ConfigurationError: it is no such number.
+    """
+    days = getattr(settings, "TASKS_RESULT_EXPIRATION_DAYS", None)
+    if days is None or (isinstance(days, int | float) and not isinstance(days, bool) and 0 <= days <= MOST_DAYS):
+        return days
+    raise ConfigurationError(
+        f"TASKS_RESULT_EXPIRATION_DAYS must be a number of days from 0 to {MOST_DAYS:,}, or None, got {days!r}"
+    )
 
 
-def tasks_log_level() -> str | None:
-    """The level of Django's logger of tasks; None: as LOGGING says."""
-    return getattr(settings, "TASKS_LOG_LEVEL", None)
+def tasks_log_level() -> str | int | None:
+    """The level of Django's logger of tasks; None: as LOGGING says.
+
+    Raises:
+        ConfigurationError: no level has this name.
+    """
+    level = getattr(settings, "TASKS_LOG_LEVEL", None)
+    if level is None or isinstance(level, int):
+        return level
+    known = logging.getLevelNamesMapping()
+    if str(level).upper() not in known:
+        raise ConfigurationError(f"TASKS_LOG_LEVEL must be one of {', '.join(known)}, got {level!r}")
+    return str(level).upper()
 
 
 def _frozen(value: Any) -> Any:

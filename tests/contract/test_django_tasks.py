@@ -214,7 +214,9 @@ def test_one_attempt_is_the_default() -> None:
         _ = result.return_value
 
 
-@pytest.mark.parametrize(("task", "error"), [(work.leave, SystemExit), (work.unserialisable, TypeError)])
+@pytest.mark.parametrize(
+    ("task", "error"), [(work.leave, SystemExit), (work.unserialisable, TypeError), (work.endless_number, ValueError)]
+)
 def test_what_ends_a_task_ends_nothing_else(task: Any, error: type[BaseException]) -> None:
     result, other = task.enqueue(), work.add.enqueue(1, 1)
     with unlogged():

@@ -90,6 +90,11 @@ def unserialisable() -> Any:
     return lambda: True
 
 
+@task
+def endless_number() -> int:
+    return 10**5000  # more digits than Python writes
+
+
 @task(takes_context=True)
 def look(context: TaskContext[Any, Any], *args: Any) -> Any:
     result = context.task_result

@@ -34,8 +34,8 @@ from django_cfg.units import s_to_ms
 if TYPE_CHECKING:
     from django_cfg.tasks.brokers.base import EngineBroker
 
-#: What JSON writes as it is, and in few bytes. No text: it may be long.
-PLAIN = frozenset({int, bool, type(None)})
+#: What JSON writes as it is, and in few bytes: these, and whole numbers up to here. No text: it may be long.
+PLAIN, LARGE = frozenset({bool, type(None)}), 2**63
 #: Up to which declaration each broker knows the tasks, and by which settings.
 _declared: WeakKeyDictionary[EngineBroker, tuple[int, Any]] = WeakKeyDictionary()
 _declaring = threading.Lock()
@@ -63,7 +63,7 @@ class TaskActor(EngineActor[Any, Any]):
             value = function(TaskContext(task_result=run.result), *args, **kwargs)
         else:
             value = function(*args, **kwargs)
-        run.value = value if type(value) in PLAIN else self._checked(value)
+        run.value = value if _is_plain(value) else self._checked(value)
 
     def message_with_options(
         self, *, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None, **given: Any
@@ -102,6 +102,11 @@ class TaskActor(EngineActor[Any, Any]):
                 "store the data and return its key"
             )
         return plain
+
+
+def _is_plain(value: Any) -> bool:
+    kind = type(value)
+    return kind in PLAIN or bool(kind is int and -LARGE < value < LARGE)
 
 
 def _usual_options(task: AnyTask) -> dict[str, Any]:

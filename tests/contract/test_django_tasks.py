@@ -6,6 +6,7 @@ import copy
 import logging
 import pickle
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
@@ -107,6 +108,13 @@ def test_results_can_be_waited_for_and_name_their_error() -> None:
     assert good.ready() and good.get() == 3
     with pytest.raises(TaskFailed, match="ValueError: what went wrong"):
         bad.get(timeout=1)
+
+
+def test_a_wait_lasts_as_long_as_it_may() -> None:
+    result, began = work.add.enqueue(1, 2), time.monotonic()
+    with pytest.raises(TimeoutError):
+        result.get(timeout=0.3)
+    assert time.monotonic() - began >= 0.3
 
 
 def test_arguments_that_are_no_json_are_refused_as_django_refuses_them() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
@@ -65,9 +66,10 @@ class EngineTaskResult(SentResult):  # type: ignore[misc]  # of a frozen one, wh
         deadline = None if timeout is None else time.monotonic() + timeout
         pause_s = FIRST_LOOK_S
         while not self.ready():
-            if deadline is not None and time.monotonic() + pause_s > deadline:
+            left_s = math.inf if deadline is None else deadline - time.monotonic()
+            if left_s <= 0:
                 raise TimeoutError(f"task {self.task.module_path} {self.id} has not finished within {timeout} s")
-            time.sleep(pause_s)
+            time.sleep(min(pause_s, left_s))
             pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
         if self.status == TaskResultStatus.FAILED:
             raise TaskFailed(self.task.module_path, self.id, self.errors[-1].traceback if self.errors else "")

@@ -78,6 +78,13 @@ def test_a_result_that_nobody_has_read_is_copied_whole(copied: Any) -> None:
     assert repr(copied(work.add.enqueue(3))).count("args=[3]") == 1
 
 
+def test_a_task_with_functions_is_pickled_with_its_result() -> None:
+    result = work.pay_again.using(priority=5).enqueue("x")
+    again = pickle.loads(pickle.dumps(result))
+    assert again == result and again.task.backoff is work.pay_again.backoff
+    assert copy.deepcopy(result) == result
+
+
 def test_a_result_has_no_other_fields() -> None:
     with pytest.raises(AttributeError, match="colour"):
         work.add.enqueue(1, 2).colour  # noqa: B018 - that is the point

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import InitVar, dataclass, field, fields, replace
 from datetime import timedelta
 from typing import Any
@@ -80,17 +80,21 @@ class EngineTask(AnyTask):
         return self.time_limit if self.timeout is None else s_to_ms(self.timeout)
 
     def __reduce__(self) -> Any:
-        kept = {one.name: getattr(self, one.name) for one in fields(self)}
-        return _unpickled, (type(self), {**kept, "func": self.module_path})
+        values = {one.name: getattr(self, one.name) for one in fields(self) if one.name != "func"}
+        declared = {name for name, value in values.items() if callable(value)}  # no lambda can be pickled
+        kept = {name: value for name, value in values.items() if name not in declared}
+        return _unpickled, (type(self), {**kept, "func": self.module_path}, sorted(declared))
 
 
 CHANGEABLE = ("priority", "queue_name", "run_after", "backend", "queue", "enqueue_on_commit")
 
 
-def _unpickled(kind: type[EngineTask], kept: dict[str, Any]) -> EngineTask:
+def _unpickled(kind: type[EngineTask], kept: dict[str, Any], declared: Sequence[str] = ()) -> EngineTask:
+    """The task again; its functions are those of its declaration."""
     path = kept["func"]
     try:
-        kept["func"] = import_string(path).func
+        found = import_string(path)
+        kept |= {name: getattr(found, name) for name in ("func", *declared)}
     except (ImportError, AttributeError) as error:
         raise ValueError(f"Expected {path!r} to point to a Task instance.") from error
     return kind(**kept)

@@ -306,6 +306,16 @@ def test_a_task_that_expired_fails_without_a_run() -> None:
     assert result.errors[0].exception_class_path == "django_cfg.errors.TaskExpired"
 
 
+def test_a_task_that_has_started_in_time_is_retried_whenever_that_is() -> None:
+    work.add.enqueue()
+    drain()  # queues and connections are made
+    result = declared_with(work.fail, expires=0.8, max_attempts=2, backoff=lambda error, result: 1).enqueue()
+    with unlogged():
+        assert drain() == 1
+        eventually(lambda: drain() or result.ready())
+    assert (status(result), [error.exception_class for error in result.errors]) == ("FAILED", [ValueError] * 2)
+
+
 def test_a_unique_task_is_enqueued_once_until_it_has_finished() -> None:
     task = declared_with(work.note, unique=True)
     first, again, other = task.enqueue("x"), task.enqueue("x"), task.enqueue("y")

@@ -180,6 +180,16 @@ def test_results_go_when_their_time_is_over(broker: EngineBroker, settings: Any)
     eventually(lambda: not is_known(result))
 
 
+def test_a_dead_letter_whose_result_is_gone_has_failed_as_it_did(broker: EngineBroker, settings: Any) -> None:
+    settings.TASKS_RESULT_EXPIRATION_DAYS = 1 / 86_400
+    result = work.fail.enqueue("on purpose")
+    with unlogged():
+        drain()
+    eventually(lambda: not broker.load_result(result.id)[0])
+    assert status(result) == "FAILED"
+    assert [error.exception_class for error in result.errors] == [ValueError]
+
+
 def is_known(result: Any) -> bool:
     try:
         result.refresh()

@@ -22,6 +22,8 @@ FIRST_LOOK_S, LONGEST_PAUSE_S = 0.01, 0.5
 USUAL = ("default", wire.USUAL_BACKEND, 0, None)
 #: The error of a task that died without a word of its own.
 LOST = "django_cfg.errors.TaskLost"
+#: How the reason of a dead letter begins whose last error is its end.
+FAILED = "failed"
 Built = TypeVar("Built")
 
 
@@ -126,12 +128,14 @@ def standing(found: Standing) -> EngineTaskResult:
 
 
 def dead(letter: DeadLetterInfo, message: Message[Any], died_at_us: int) -> EngineTaskResult:
-    """The result of a task that died without a word of its own: with its process, unknown, undecodable."""
+    """The result of a task that died without a word of its own (with its process, unknown, undecodable), or whose own
+    word is kept no longer."""
     result = from_message(message)
-    error = TaskError(exception_class_path=LOST, traceback=f"{letter.reason}\n")
     workers = wire.history(message.options).with_lost(letter.deliveries)
-    change(result, status=TaskResultStatus.FAILED, finished_at=wire.moment(died_at_us))
-    change(result, errors=[*result.errors, error], worker_ids=workers)
+    change(result, status=TaskResultStatus.FAILED, finished_at=wire.moment(died_at_us), worker_ids=workers)
+    if not (result.errors and letter.reason.startswith(FAILED)):
+        error = TaskError(exception_class_path=LOST, traceback=f"{letter.reason}\n")
+        change(result, errors=[*result.errors, error])
     return result
 
 

@@ -105,6 +105,13 @@ def test_an_unknown_or_malformed_id_has_no_result(garbage: Any) -> None:
         task_backends["default"].get_result(garbage)
 
 
+def test_what_an_actor_returned_is_no_result_of_a_task() -> None:
+    sent = declare(lambda: {"message": {"text": "a word of ours"}}, actor_name="talks").send()
+    assert drain() == 1
+    with pytest.raises(TaskResultDoesNotExist):
+        task_backends["default"].get_result(sent.message_id)
+
+
 def test_results_can_be_waited_for_and_name_their_error() -> None:
     good, bad = work.add.delay(1, 2), work.fail.delay("what went wrong")
     assert not good.ready()

@@ -87,7 +87,10 @@ def _kept(broker: EngineBroker, result_id: str) -> AnyResult | None:
         return results.read_kept(result_id, value)
     if not isinstance(value.get("message"), dict):
         return None
-    message = codec.decode(codec.dumps(value["message"]))
+    try:
+        message = codec.decode(codec.dumps(value["message"]))
+    except ValueError:
+        return None  # what an actor returned, with a word of ours in it
     if not _is_task(message):
         return None
     return results.from_message(message) if WAITS in value else results.cancelled(message, value.get("at"))

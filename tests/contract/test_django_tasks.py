@@ -557,11 +557,12 @@ def test_a_path_in_a_message_is_never_imported(broker: EngineBroker) -> None:
 
 
 def test_drain_takes_only_what_it_was_asked_for() -> None:
-    for queue in ("default", "default", "mail"):
+    for queue in ("default", "default", "mail", "news"):
         work.note.using(queue_name=queue).enqueue(queue)
     assert drain(queues=["mail"]) == 1
+    assert drain(queues="news") == 1
     assert drain(max_tasks=1) == 1
-    assert work.runs == ["mail", "default"]
+    assert work.runs == ["mail", "news", "default"]
     assert drain() == 1
 
 

@@ -23,14 +23,15 @@ def drain(*, backend: str = "default", queues: Sequence[str] = (ALL,), max_tasks
 
     Parameters:
         backend: whose broker; an alias of TASKS. The default is the project's broker in any case.
-        queues: only these; `"*"` means all.
+        queues: only these, or only this one; `"*"` means all.
         max_tasks: stop after so many runs.
 
     Returns:
         How many runs there were.
     """
     broker = _broker_of(backend)
-    wanted = _all_queues(broker) if ALL in queues else list(queues)
+    asked = [queues] if isinstance(queues, str) else list(queues)
+    wanted = _all_queues(broker) if ALL in asked else asked
     return InlineWorker(broker).run(wanted, max_tasks)
 
 

@@ -8,6 +8,7 @@ import pickle
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 from asgiref.sync import async_to_sync
 from django.conf import settings as django_settings
+from django.db import transaction
 from django.test import override_settings
 from django.utils import timezone
 from dramatiq import Message
@@ -564,6 +566,19 @@ def test_drain_takes_only_what_it_was_asked_for() -> None:
     assert drain(max_tasks=1) == 1
     assert work.runs == ["mail", "news", "default"]
     assert drain() == 1
+
+
+def test_drain_runs_what_was_sent_in_a_block_that_has_ended(broker: EngineBroker) -> None:
+    alias = broker.transaction_alias or "default"
+    with transaction.atomic(using=alias):
+        first = work.send_in_a_block.using(enqueue_on_commit=True).enqueue(alias, "second")
+        if not broker.is_transactional:
+            assert drain() == 0
+    with suppress(RuntimeError), transaction.atomic(using=alias):
+        work.note.using(enqueue_on_commit=True).enqueue("never")
+        raise RuntimeError
+    assert drain() == 2
+    assert (status(first), work.runs) == ("SUCCESSFUL", ["second"])
 
 
 def test_purge_empties_the_broker() -> None:

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from django.db import transaction
+
 from django_cfg.tasks import Secret, compat, current_task, task
 from django_cfg.tasks.backends import registry
 from django_cfg.tasks.compat import TaskContext
@@ -125,6 +127,12 @@ async def apause(seconds: float) -> None:
 @task
 def note(name: Any) -> None:
     runs.append(name)
+
+
+@task
+def send_in_a_block(alias: str, name: str) -> None:
+    with transaction.atomic(using=alias):
+        note.using(enqueue_on_commit=True).enqueue(name)
 
 
 @task

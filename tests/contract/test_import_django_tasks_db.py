@@ -65,7 +65,9 @@ def test_what_waits_keeps_its_id_order_priority_and_time(alias: str) -> None:
     row(alias, path, "old", status="SUCCESSFUL")
 
     counted = imported(alias, "--dry-run")
-    assert counted == {"schema": 1, "waiting": {path: 3}, "unknown": {"gone.task": 1}, "running": 1, "moved": 0}
+    assert counted == {
+        "schema": 1, "waiting": {path: 3}, "unknown": {"gone.task": 1}, "running": 1, "moved": 0, "refused": []
+    }  # fmt: skip
     assert imported(alias, "--no-input")["moved"] == 3
     assert imported(alias, "--no-input")["waiting"] == {}
 
@@ -75,6 +77,28 @@ def test_what_waits_keeps_its_id_order_priority_and_time(alias: str) -> None:
     assert drain() == 2
     assert work.runs == ["urgent", "first"]
     assert backend.get_result(str(first)).return_value is None
+
+
+def test_what_the_backend_refuses_stays_and_harms_no_other(alias: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(django_tasks_db, "CHUNK", 2)
+    path, far = work.note.module_path, timezone.now() + timedelta(days=8000)
+    odd = [
+        row(alias, path, "low", priority=-500),
+        row(alias, path, "far", run_after=far),
+        row(alias, path, "long" * 30_000),
+        row(alias, path, args_kwargs={"args": ["x"]}),
+        row(alias, path, args_kwargs=["x"]),
+    ]
+    for name in ("a", "b", "c"):
+        row(alias, path, name)
+
+    found = imported(alias, "--no-input")
+    assert [text.partition(":")[0] for text in found["refused"]] == [str(number) for number in odd]
+    assert "between -100 and 100" in found["refused"][0] and "its arguments lack 'kwargs'" in found["refused"][3]
+    assert (found["moved"], drain(), work.runs) == (3, 3, ["a", "b", "c"])
+    out = StringIO()
+    call_command("dramatiq_import", "--from", "django-tasks-db", "--database", alias, "--no-input", stdout=out)
+    assert f"left in place: {odd[0]}: priority" in out.getvalue() and "0 moved." in out.getvalue()
 
 
 def test_a_database_without_the_table_is_an_error(transactional_db: None) -> None:

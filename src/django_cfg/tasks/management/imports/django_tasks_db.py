@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from django.apps.registry import Apps
 from django.db import connections, models, transaction
 
-from django_cfg.errors import ConfigurationError
+from django_cfg.errors import ConfigurationError, InvalidTaskOption
+from django_cfg.tasks import compat
 from django_cfg.tasks.backends import registry
 from django_cfg.tasks.management.imports.found import Found
 
@@ -66,19 +67,39 @@ def look(alias: str) -> Found:
 
 
 def move(alias: str, backend: EngineBackend, found: Found) -> None:
-    """Enqueue what waits, oldest first, and delete its rows, both in one transaction for each chunk."""
+    """Enqueue what waits, oldest first, and delete its rows, both in one transaction for each chunk.
+
+    What the backend refuses stays where it is, and harms no other.
+    """
     model = _model(table_of(alias))
     ready = model.objects.using(alias).filter(status="READY", task_path__in=found.waiting)
+    in_order = ready.order_by("enqueued_at", "pk")
     can_skip = connections[alias].features.has_select_for_update_skip_locked
+    rest = in_order
     while True:
         with transaction.atomic(using=alias):
-            rows = list(ready.order_by("enqueued_at").select_for_update(skip_locked=can_skip)[:CHUNK])
-            for row in rows:
-                _take_over(backend, row)
-            model.objects.using(alias).filter(pk__in=[row.pk for row in rows]).delete()
-        found.moved += len(rows)
+            rows = list(rest.select_for_update(skip_locked=can_skip)[:CHUNK])
+            refused = {row.pk: text for row in rows if (text := _refusal(backend, row))}
+            taken = [row.pk for row in rows if row.pk not in refused]
+            model.objects.using(alias).filter(pk__in=taken).delete()
+        found.moved += len(taken)
+        found.refused += [f"{key}: {text}" for key, text in refused.items()]
         if len(rows) < CHUNK:
             return
+        last = rows[-1]
+        same_moment = models.Q(enqueued_at=last.enqueued_at, pk__gt=last.pk)
+        rest = in_order.filter(models.Q(enqueued_at__gt=last.enqueued_at) | same_moment)
+
+
+def _refusal(backend: EngineBackend, row: Any) -> str:
+    """Take a row over; returns why that cannot be."""
+    try:
+        _take_over(backend, row)
+    except (compat.InvalidTask, InvalidTaskOption, TypeError, ValueError) as error:
+        return str(error)
+    except LookupError as error:
+        return f"its arguments lack {error}"
+    return ""
 
 
 def _take_over(backend: EngineBackend, row: Any) -> None:

@@ -54,5 +54,6 @@ def as_text(found: Found) -> str:
     lines += [f"{count:8} {path}: unknown to this project, left where it is" for path, count in found.unknown.items()]
     if found.running:
         lines.append(f"{found.running:8} running under the other system's worker, left where they are")
+    lines += [f"left in place: {text}" for text in found.refused]
     lines.append(f"{found.moved} moved.")
     return "\n".join(lines)

@@ -167,6 +167,10 @@ def test_db_worker_runs_what_is_ready_and_ends(shop: Project) -> None:
     ("words", "text"),
     [
         (["--exclude-queues", "a"], "--exclude-queues can only be used with --queue-name=*"),
+        (
+            ["--batch", "--queue=*", "--exclude-queues", "default,exports,mail"],
+            "leaves no queue to serve; known: default",
+        ),
         (["--batch", "--processes", "2"], "--batch and --max-tasks run in one process"),
         (["--backend", "missing"], "--backend missing: The connection 'missing' doesn't exist."),
         (["--queue", "defalt"], "Did you mean 'default'?"),

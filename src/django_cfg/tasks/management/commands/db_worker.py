@@ -97,7 +97,12 @@ class Command(rundramatiq.Command):
             return queue_names.to_serve(asked, settings.queues, known)
         everything = queue_names.to_serve([], None, [*known, *(settings.queues or ())])
         without = queue_names.split([excluded]) if excluded else []
-        return [name for name in everything if name not in without]
+        left = [name for name in everything if name not in without]
+        if not left:
+            raise ConfigurationError(
+                f"--exclude-queues {excluded} leaves no queue to serve; known: {', '.join(everything)}"
+            )
+        return left
 
 
 def _whole(text: str) -> int:

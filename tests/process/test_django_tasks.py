@@ -163,6 +163,15 @@ def test_db_worker_runs_what_is_ready_and_ends(shop: Project) -> None:
     assert look(shop, ids[2])[0] == "SUCCESSFUL"
 
 
+def test_a_queue_that_only_an_enqueue_has_named_can_be_served(shop: Project) -> None:
+    (result,) = enqueue(shop, "add.using(queue_name='reports').enqueue(1, 2)")
+    workers = shop.start("--queues", "reports")
+    eventually(lambda: look(shop, result)[0] == "SUCCESSFUL", within_s=20)
+    assert workers.stop() == 0
+    enqueue(shop, "add.using(queue_name='exotic').enqueue(1, 2)")
+    assert "db_worker: 1 runs." in db_worker(shop, "--batch").stdout
+
+
 @pytest.mark.parametrize(
     ("words", "text"),
     [

@@ -52,6 +52,8 @@ class EngineWorker(Worker):
 
     def start(self) -> None:
         self._add_event_loop()
+        for queue in self.consumer_whitelist or ():
+            self.broker.declare_queue(queue)  # no task may name it, only a send
         super().start()
         self.exchange.start()
 

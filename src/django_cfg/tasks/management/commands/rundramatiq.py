@@ -16,7 +16,7 @@ import dramatiq
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError
 
-from django_cfg.errors import ConfigurationError
+from django_cfg.errors import BrokerError, ConfigurationError
 from django_cfg.redact import redact_url
 from django_cfg.tasks import compat, conf, queries, upkeep
 from django_cfg.tasks.brokers.base import EngineBroker
@@ -101,11 +101,12 @@ class Command(BaseCommand):
         broker = self.broker(options)
         refuse_without_tables(broker)
         broker.refuse_to_start()
+        queues = self.queues(options, settings, broker)
         broker.close()
         return Crew(
             broker=broker,
             settings=settings,
-            queues=self.queues(options, settings, broker),
+            queues=queues,
             processes=options["processes"] or settings.processes,
             threads=options["threads"] or settings.threads,
             probe=options.get("probe"),
@@ -116,8 +117,11 @@ class Command(BaseCommand):
         return cast("EngineBroker", dramatiq.get_broker())
 
     def queues(self, options: dict[str, Any], settings: conf.TaskSettings, broker: EngineBroker) -> list[str]:
-        """Which queues to serve."""
-        return queue_names.to_serve(queue_names.split(options["queues"]), settings.queues, broker.queues)
+        """Which queues to serve. One that no task names is known if it holds anything: a send has named it."""
+        asked, declared = queue_names.split(options["queues"]), list(broker.queues)
+        if not {*declared, *(settings.queues or ())}.issuperset(asked):
+            declared += holding(broker)
+        return queue_names.to_serve(asked, settings.queues, declared)
 
     def _say(self, text: str) -> None:
         """Past the buffer: on a full disk, what is kept in it would end us, now or at the end."""
@@ -192,6 +196,15 @@ def chores(broker: EngineBroker, ledgers: Ledgers) -> list[Chore]:
     """What the keeper does beside the workers of a broker. Schedules belong to the project's, whoever ticks."""
     relays = [Chore(f"outbox of {alias}", Relay(broker, alias).turn) for alias in aliases()]
     return [leases.chore(broker, ledgers), *relays, *schedule_chores(queries.broker(), conf.read())]
+
+
+def holding(broker: EngineBroker) -> list[str]:
+    """The queues that the broker has. None where it does not answer yet: that is worth waiting for."""
+    try:
+        return [stats.queue for stats in broker.queue_stats()]
+    except (BrokerError, DatabaseError) as error:
+        logger.warning("Queues that no task names are unknown: %s", error)
+        return []
 
 
 def refuse_without_tables(broker: Any) -> None:

@@ -172,6 +172,17 @@ def test_a_queue_that_only_an_enqueue_has_named_can_be_served(shop: Project) -> 
     assert "db_worker: 1 runs." in db_worker(shop, "--batch").stdout
 
 
+@pytest.mark.redis
+def test_db_worker_waits_for_a_broker_that_is_away_and_a_batch_does_not(project: Project) -> None:
+    away = with_tasks(project, url="redis://127.0.0.1:1/0")
+    worker = _started(away, until="The broker does not answer, trying again")
+    worker.send_signal(signal.SIGTERM)
+    assert worker.wait(20) == 0
+    done = db_worker(away, "--batch")
+    assert (done.returncode, "Traceback" in done.stderr) == (3, False)
+    assert "CommandError: the broker does not answer: Redis at redis://127.0.0.1:1/0" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("words", "text"),
     [

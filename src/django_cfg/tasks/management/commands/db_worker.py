@@ -14,7 +14,7 @@ from django_cfg.errors import ConfigurationError
 from django_cfg.tasks import compat, conf
 from django_cfg.tasks.brokers.base import EngineBroker
 from django_cfg.tasks.management.commands import rundramatiq
-from django_cfg.tasks.management.console import between
+from django_cfg.tasks.management.console import between, reachable
 from django_cfg.tasks.worker import foreground, queue_names
 from django_cfg.tasks.worker.discover import discover
 
@@ -65,6 +65,9 @@ class Command(rundramatiq.Command):
         discover(settings)
         broker = self.broker(options)
         rundramatiq.refuse_without_tables(broker)
+        if options["batch"]:
+            with reachable():
+                broker.ping()
         queues = self.queues(options, settings, broker)
         limits: dict[str, Any] = {"most_runs": options["max_tasks"], "is_batch": options["batch"]}
         ran = foreground.run(broker, queues, options["threads"], **limits)
@@ -91,8 +94,7 @@ class Command(rundramatiq.Command):
         asked, excluded = queue_names.split(options["queues"]), options["exclude_queues"]
         if excluded and asked != [ALL]:
             raise ConfigurationError("--exclude-queues can only be used with --queue-name=*")
-        holding = [stats.queue for stats in broker.queue_stats()]
-        known = [*broker.queues, *holding]
+        known = [*broker.queues, *rundramatiq.holding(broker)]
         if asked != [ALL]:
             return queue_names.to_serve(asked, settings.queues, known)
         everything = queue_names.to_serve([], None, [*known, *(settings.queues or ())])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import InitVar, dataclass, field, fields, replace
 from datetime import timedelta
@@ -130,8 +131,7 @@ def _check(task: EngineTask) -> None:
         ("expires", 0.001, False),
     ):
         value = getattr(task, option)
-        kinds = (int,) if whole else (int, float)
-        if value is not None and (isinstance(value, bool) or not isinstance(value, kinds) or value < least):
+        if value is not None and not (_is_number(value, least) and (isinstance(value, int) or not whole)):
             wanted = "a whole number" if whole else "a number of seconds"
             raise InvalidTask(f"task {name}: {option} must be {wanted} from {least} on, got {value!r}")
     _check_callables(task, name)
@@ -139,10 +139,14 @@ def _check(task: EngineTask) -> None:
 
 def _check_callables(task: EngineTask, name: Any) -> None:
     backoff = task.backoff
-    if backoff is not None and not callable(backoff) and (isinstance(backoff, bool) or not backoff >= 0):
+    if backoff is not None and not callable(backoff) and not _is_number(backoff, 0):
         raise InvalidTask(f"task {name}: backoff must be seconds from 0 on, or a function, got {backoff!r}")
     if not isinstance(task.unique, bool) and not callable(task.unique):
         raise InvalidTask(f"task {name}: unique must be True, or a function of the arguments, got {task.unique!r}")
+
+
+def _is_number(value: Any, least: float) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and least <= value < math.inf
 
 
 def task(function: Callable[..., Any] | None = None, **options: Any) -> Any:

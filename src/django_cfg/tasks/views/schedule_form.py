@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from django import forms
@@ -12,6 +13,7 @@ from django_cfg import cron as crontab
 from django_cfg.errors import CronError
 from django_cfg.tasks import queries
 from django_cfg.tasks.cron import store
+from django_cfg.tasks.cron.declared import make_tasks_known
 from django_cfg.tasks.cron.entry import Entry, read
 from django_cfg.tasks.models import Schedule
 from django_cfg.tasks.models.schedule import Source
@@ -74,6 +76,8 @@ class ScheduleForm(Form):
             self.entry = read({"args": [], "kwargs": {}, **written}, "This schedule")
             if self.instance.pk is None:
                 refuse_taken(self.entry.name)
+            if self.now is None or self.now.actor_name != self.entry.actor_name:
+                refuse_unknown_task(self.entry.actor_name)
         except CronError as error:
             raise ValidationError(str(error)) from None
         return given
@@ -91,3 +95,17 @@ def refuse_taken(name: str) -> None:
     rows = Schedule.objects.using(store.alias_of(queries.broker()))
     if name in queries.code_schedules() or rows.filter(name=name, source=Source.ADMIN).exists():
         raise CronError(f"a schedule is named {name!r} already; change that one, or write another name")
+
+
+def refuse_unknown_task(name: str) -> None:
+    """A tick of it would only become a dead letter.
+
+    Raises:
+        CronError: no task module declares it; names the nearest.
+    """
+    make_tasks_known()
+    if queries.actor(name) is None:
+        known = queries.broker().actors
+        close = get_close_matches(name, known, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"declared: {', '.join(sorted(known)) or 'none'}"
+        raise CronError(f"no task is named {name!r}; {hint}")

@@ -168,6 +168,15 @@ def test_what_is_added_replaces_no_schedule_of_the_same_name(operator: Client, n
     assert Schedule.objects.get(name="mine").definition["cron"] == "0 0 * * *"
 
 
+def test_a_schedule_of_a_task_that_nobody_declares_is_refused_with_the_nearest(operator: Client) -> None:
+    data = {"timezone": "UTC", "missed": "latest", "missed_limit": "100", "missed_window_s": "60", "overlap": "allow",
+            "jitter_s": "0", "cron": "@daily"}  # fmt: skip
+    page = operator.post(f"{LIST}add/", {**data, "name": "mine", "actor_name": "repotr"})
+    assert "no task is named &#x27;repotr&#x27;; did you mean &#x27;report&#x27;?" in str(page.context["errors"])
+    assert "did you mean &#x27;poll&#x27;" in change(operator, "report", actor_name="polll").content.decode()
+    assert not Schedule.objects.filter(name="mine").exists() and Schedule.objects.get(name="report").override == {}
+
+
 def test_schedules_that_no_scheduler_has_seen_are_told(broker: EngineBroker, operator: Client) -> None:
     with override_settings(DRAMATIQ_CRON_JOBS=[*JOBS, {"actor_name": "poll", "cron": "@daily", "name": "new"}]):
         page = operator.get(LIST).content.decode()

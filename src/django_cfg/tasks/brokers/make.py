@@ -23,15 +23,32 @@ def make(settings: TaskSettings) -> EngineBroker:
     """The broker that `DRAMATIQ_BROKER` names, with its middleware.
 
     Raises:
-        BrokerURLError: a scheme that no broker here serves.
+        BrokerURLError: a scheme that no broker here serves, or a host or port that is none.
         ConfigurationError: a middleware, an extra or a database that does not exist; a class that is no broker of
             ours.
     """
     if settings.broker_class:
         maker: Maker = _custom(settings.broker_class)
     else:
+        refuse_unreadable(settings.broker_url)
         maker = MAKERS.get(urlsplit(settings.broker_url).scheme, _unknown)
     return maker(settings)
+
+
+def refuse_unreadable(url: str) -> None:
+    """Else it would be found at the first connection, by somebody who cannot cure it.
+
+    Raises:
+        BrokerURLError: a host or a port, of one server or of several, that is none.
+    """
+    try:
+        for server in urlsplit(url).netloc.rpartition("@")[2].split(","):
+            _ = urlsplit(f"//{server}").port
+    except ValueError:  # its text may quote a part of the password
+        raise BrokerURLError(
+            f"broker_url {redact_url(url)!r}: its host or port cannot be read; a port is a number up to 65535, and "
+            "/ ? # in a password are written as %2F %3F %23"
+        ) from None
 
 
 def _database(settings: TaskSettings) -> EngineBroker:

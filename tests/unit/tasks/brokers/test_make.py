@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from django_cfg.errors import ConfigurationError
+from django_cfg.errors import BrokerURLError, ConfigurationError
 from django_cfg.tasks.brokers import make
 from django_cfg.tasks.conf import TaskSettings
 
@@ -34,3 +34,21 @@ def test_a_broker_class_that_is_none_of_ours_is_refused_by_name() -> None:
         "DRAMATIQ_BROKER['BROKER'] 'dramatiq.brokers.stub.StubBroker' is not an EngineBroker; "
         "leave BROKER out, and OPTIONS['url'] chooses the broker"
     )
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("redis://shop:sekret@host:bad/3", "redis://shop:***@host:***/3"),
+        ("redis://shop:sek/ret@host:6379/3", "redis://shop:***@host:6379/3"),
+        ("redis://host:65536/3", "redis://host:65536/3"),
+        ("rediss://[::1/0", "rediss://[::1/0"),
+        ("redis+sentinel://shop:sekret@one:26379,two:bad/main/0", "redis+sentinel://shop:***@one:***/main/0"),
+        ("amqp://shop:sekret@host:bad/", "amqp://shop:***@host:***/"),
+    ],
+)
+def test_a_host_or_port_that_is_none_is_refused_at_once_without_the_password(url: str, shown: str) -> None:
+    with pytest.raises(BrokerURLError) as caught:
+        make.make(TaskSettings(broker_url=url))
+    assert f"broker_url {shown!r}: its host or port cannot be read" in str(caught.value)
+    assert "sek" not in str(caught.value) and caught.value.__cause__ is None

@@ -20,7 +20,8 @@ ALL = "*"
 
 
 def drain(*, backend: str = "default", queues: Sequence[str] = (ALL,), max_tasks: int | None = None) -> int:
-    """Run everything that is ready, here and now, with the retries, limits and hooks of a worker.
+    """Run everything that is ready, here and now, with the retries, expiry and hooks of a worker. Time limits are not
+    enforced: in the thread of a test they would interrupt the test.
 
     What is due later (`run_after`, a retry that waits for its backoff) stays where it is. Signals fire in this
     thread, and the tasks see its database transaction. In a `TestCase` what waits for the commit of a block that has

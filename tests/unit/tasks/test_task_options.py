@@ -26,6 +26,9 @@ def plain(number: int) -> int:
         *[("backoff", value, f"{BACKOFF} {value!r}") for value in (math.inf, math.nan, -1, True, "5", timedelta(1))],
         ("max_attempts", 0, "max_attempts must be a whole number from 1 on, got 0"),
         ("max_attempts", 2.0, "max_attempts must be a whole number from 1 on, got 2.0"),
+        ("queue", 5, "queue must be the name of a queue, got 5"),
+        ("queue_name", "", "queue must be the name of a queue, got ''"),
+        ("enqueue_on_commit", "yes", "enqueue_on_commit must be True, False or None, got 'yes'"),
         ("time_limit", 0.5, "time_limit must be a whole number from 1 on, got 0.5"),
     ],
 )

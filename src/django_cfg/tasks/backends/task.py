@@ -134,6 +134,10 @@ def _check(task: EngineTask) -> None:
         if value is not None and not (_is_number(value, least) and (isinstance(value, int) or not whole)):
             wanted = "a whole number" if whole else "a number of seconds"
             raise InvalidTask(f"task {name}: {option} must be {wanted} from {least} on, got {value!r}")
+    if not isinstance(task.queue_name, str) or not task.queue_name:
+        raise InvalidTask(f"task {name}: queue must be the name of a queue, got {task.queue_name!r}")
+    if task.enqueue_on_commit is not None and not isinstance(task.enqueue_on_commit, bool):
+        raise InvalidTask(f"task {name}: enqueue_on_commit must be True, False or None, got {task.enqueue_on_commit!r}")
     _check_callables(task, name)
 
 

@@ -204,7 +204,8 @@ class Recorder(threading.Thread):
     def _note_dropped(self, count: int) -> None:
         if not count:
             return
-        logger.warning("%d task records were dropped: the record buffer was full. Rollups have them.", count)
+        text = "%d task records were dropped: too many waited, or the database refused them. Rollups have them."
+        logger.warning(text, count)
         states = EngineState.objects.using(self._alias)
         states.get_or_create(name=DROPPED)
         states.filter(name=DROPPED).update(value=F("value") + count)

@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from uuid import uuid4
 
 import pytest
 from django.conf import settings as django_settings
@@ -40,7 +41,7 @@ from django_cfg.testing.contracts import (
     working,
 )
 from django_cfg.testing.waiting import eventually
-from tests.contract.conftest import FAST
+from tests.contract.conftest import FAST, serving
 from tests.contract.redis_server import losing_proxy
 from tests.unit.tasks.cron.clock import Clock, entries, scheduler
 
@@ -285,6 +286,12 @@ def test_what_the_delivery_limit_threw_out_is_a_dead_letter(broker: RabbitBroker
         sent.message_id,
         "delivered too often (the delivery limit of its queue)",
     )
+
+
+def test_a_keeper_may_sweep_before_anybody_has_made_a_queue(transactional_db: None) -> None:
+    fresh = f"{django_settings.RABBITMQ_PREFIX}-{uuid4().hex[:8]}"
+    for broker in serving(django_settings.RABBITMQ_URL, rabbitmq_prefix=fresh):
+        assert broker.sweep(identity()) == 0
 
 
 # -- sessions ----------------------------------------------------------------------------------------------------

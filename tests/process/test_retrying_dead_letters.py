@@ -15,6 +15,8 @@ from tests.process.conftest import SCALE, Project
 
 pytestmark = pytest.mark.process
 THREADS = 2
+#: Outcomes that wait to be acknowledged are of messages that a worker holds, which are so many at most.
+SENT_AHEAD = 512
 BURY = """
 broker = dramatiq.get_broker()
 for message in broker.enqueue_many([ailing.message() for _ in range({count})]):
@@ -49,4 +51,6 @@ def test_each_retried_dead_letter_runs_once_more_though_a_worker_is_killed(
     eventually(lambda: not project.counts(), within_s=60)
     assert workers.stop() == 0
     extra = [number - 2 for number in project.ids("start").values() if number != 2]
-    assert min(extra, default=1) == 1 and sum(extra) <= THREADS  # what the killed process ran, and nothing else
+    # What the killed process ran and, on RabbitMQ, what it had finished and not yet acknowledged: once more, not twice.
+    most = SENT_AHEAD if str(store.get("url", "")).startswith("amqp") else THREADS
+    assert set(extra) <= {1} and len(extra) <= most

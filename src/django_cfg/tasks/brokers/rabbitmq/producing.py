@@ -32,6 +32,7 @@ class Publisher:
         #: Queues that this process knows to be there, and those that it ever made.
         self.declared: set[str] = set()
         self.made: set[str] = set()
+        self._has_common = False
 
     @contextmanager
     def link(self) -> Iterator[Link]:
@@ -90,18 +91,20 @@ class Publisher:
                 raise BrokerError(f"RabbitMQ at {self.address.shown} has no queue for {lost[0].queue!r}")
 
     def declare(self, link: Link, queues: Iterable[str]) -> None:
-        """Make queues and all that belongs to them, once a process."""
+        """Make queues, and what all of them share, once a process."""
         new = [queue for queue in queues if queue not in self.declared]
-        if not new:
+        calls = [] if self._has_common else topology.common_calls(self.names)
+        calls += [call for queue in new for call in topology.queue_calls(self.names, queue)]
+        if not calls:
             return
-        calls = topology.common_calls(self.names) if not self.declared else []
-        link.calls([*calls, *(call for queue in new for call in topology.queue_calls(self.names, queue))])
+        link.calls(calls)
+        self._has_common = True
         self.declared.update(new)
         self.made.update(new)
 
     def forget(self) -> None:
         """Declare everything again before the next use."""
-        self.declared = set()
+        self.declared, self._has_common = set(), False
 
     def _send(self, link: Link, parcels: Sequence[Parcel]) -> list[Parcel]:
         """Publish, and again what the server does not store at first; returns what no queue took."""

@@ -27,6 +27,7 @@ DIFFERENT = {
 }
 ITS_TABLE = "reads or writes its table"
 ITS_WORDS = "asks for its words; ours say the same in others"
+ITS_IDS = "asks for UUIDs of version 4; ours are of version 7, which begin with the time"
 ITS_TIMING = "gives a worker one second to start; tests/process/test_django_tasks.py and test_stopping.py wait instead"
 #: The same of django-tasks-db: a test, or a class of them.
 DIFFERENT_DB = {
@@ -65,6 +66,8 @@ DIFFERENT_DB = {
     "test_max_tasks": ITS_WORDS,
     "test_verbose_logging": ITS_WORDS,
     "test_multiple_workers": ITS_WORDS,
+    "test_enqueue_task": ITS_IDS,
+    "test_enqueue_task_async": ITS_IDS,
     "test_complex_return_value": "asks for json's words; ours are those of Django's normalize_json",
     "test_doesnt_process_different_backend": "--backend with a backend that is not ours is refused, not served",
     "test_interrupt_no_tasks": ITS_TIMING,
